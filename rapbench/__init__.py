@@ -1,0 +1,46 @@
+"""rapbench: a benchmark of attribution methods for image classifiers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+__all__ = ["__version__", "attribute"]
+__version__ = "0.1.0"
+
+
+def attribute(
+    model: nn.Module,
+    x: Tensor,
+    target: Tensor | int | None = None,
+    method: str = "rap",
+    backend: str = "native",
+    seed: int = 0,
+    **parameters: object,
+) -> Tensor:
+    """Relevance (N, C, H, W) of every input element for the logit of one class.
+
+    The model is run in evaluation mode and left as it was.
+
+    Args:
+        model: any classifier that torch.fx can trace, from (N, C, H, W) to logits (N, K).
+        x: (N, C, H, W) floating point, normalised as the model expects.
+        target: class index, or one index an image (N,); None explains the predicted class.
+        method: a name of `rapbench list methods`, also with parameters in brackets, or `module:Class`.
+        backend: where the method comes from.
+        seed: seed of methods that draw; image n of the batch draws from a hash of the seed and n.
+        parameters: the method's own parameters, for example `steps=50`.
+
+    Returns:
+        Relevance of the shape, type and device of `x`; its sum over channels is the pixel map.
+
+    Raises:
+        UnknownName: no such method or backend.
+        BadConfig: a wrong parameter, target or input.
+        UnsupportedLayer: the method has no rule for a layer of the model.
+    """
+    from rapbench.backends.attribution import attribute as attributed
+
+    return attributed(model, x, target, method, backend, seed, parameters)

@@ -1,0 +1,196 @@
+"""The values that flow through a run and the protocols of what plugs into it.
+
+Shape letters, used in every docstring: N images of a batch, C channels, H rows, W columns, K classes, B boxes of an
+image, L perturbation steps, S statistics of an image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from pandas import DataFrame
+    from torch import Tensor, nn
+
+VOID = 255
+"""Mask value of pixels that count neither as object nor as background."""
+
+Direction = Literal["lower", "higher"]
+Need = Literal["boxes", "mask"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One image with its annotations, all in the same pixel frame.
+
+    Attributes:
+        id: the data set's own name of the image.
+        image: (3, H, W) float32 RGB in [0, 1], not normalised.
+        label: class index in the data set's label space, None where it has none.
+        boxes: (B, 4) int64 rows (col0, row0, col1, row1), half open, inside the image; None where there is no box.
+        mask: (H, W) uint8, 1 object, 0 background, 255 void; None where there is none.
+    """
+
+    id: str
+    image: Tensor
+    label: int | None = None
+    boxes: Tensor | None = None
+    mask: Tensor | None = None
+
+
+class Dataset(Protocol):
+    """Labelled images in a fixed order. Reading image i may raise BadData, which a run counts and steps over."""
+
+    name: ClassVar[str]
+    label_space: ClassVar[str]
+    """Whose class indices `Sample.label` uses: 'imagenet', 'scenes', or '' where images carry no class label."""
+    provides: ClassVar[frozenset[Need]]
+    default_limit: ClassVar[int | None]
+    """How many images a run takes unless told otherwise; None means all."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when the images do: enters the key of every result."""
+        ...
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Every image's id, in the order of the data set."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Sample: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classifier:
+    """A network with everything that belongs to its weights.
+
+    Attributes:
+        name: catalogue name, for example 'vgg16'.
+        title: what tables print, for example 'vgg16 (width 1/8, scenes weights)'.
+        weights: name of the weights, for example 'IMAGENET1K_V1', 'scenes', 'random' or a file's name.
+        digest: SHA-256 over the state dict; enters the key of every result.
+        module: maps normalised images (N, 3, H, W) to logits (N, K); in evaluation mode.
+        label_space: whose class indices the logits use, as in `Dataset.label_space`.
+        mean: per-channel mean that normalisation subtracts, in [0, 1].
+        std: per-channel divisor of the normalisation.
+        size: side in pixels of the square input.
+    """
+
+    name: str
+    title: str
+    weights: str
+    digest: str
+    module: nn.Module
+    label_space: str
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    size: int = 224
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """Network input (N, 3, H, W) of RGB images in [0, 1]."""
+        mean, std = (images.new_tensor(v).view(1, 3, 1, 1) for v in (self.mean, self.std))
+        return (images - mean) / std
+
+    def black(self) -> tuple[float, float, float]:
+        """What a black pixel is in network space, per channel."""
+        r, g, b = (-m / s for m, s in zip(self.mean, self.std, strict=True))
+        return r, g, b
+
+
+class Method(Protocol):
+    """An attribution method; a frozen dataclass whose fields are its hyperparameters.
+
+    `signed` tells whether negative relevance means evidence against the class; an unsigned map is thresholded at its
+    mean and scored by its positive part.
+    """
+
+    title: ClassVar[str]
+    signed: ClassVar[bool]
+
+    def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
+        """Relevance (N, C, H, W) of each input element for the logit of `target` (N,) int64; `seeds` (N,) int64."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explained:
+    """A batch of images with the relevance one method gave them: what a metric sees.
+
+    Attributes:
+        relevance: (N, C, H, W) signed relevance.
+        x: (N, C, H, W) normalised input.
+        logits: (N, K) of the clean input.
+        target: (N,) int64, the explained class.
+        boxes: per image (B, 4) or None.
+        mask: per image (H, W) uint8 or None.
+        classify: (M, C, H, W) -> logits (M, K) of any number of inputs, without gradients, in batches that fit.
+        black: value of a black pixel per channel, in network space.
+    """
+
+    relevance: Tensor
+    x: Tensor
+    logits: Tensor
+    target: Tensor
+    boxes: tuple[Tensor | None, ...]
+    mask: tuple[Tensor | None, ...]
+    classify: Callable[[Tensor], Tensor]
+    black: tuple[float, float, float]
+
+    def head(self, count: int) -> Explained:
+        """The first `count` images."""
+        tensors = {key: getattr(self, key)[:count] for key in ("relevance", "x", "logits", "target", "boxes", "mask")}
+        return replace(self, **tensors)
+
+    @property
+    def pixels(self) -> Tensor:
+        """Pixel map (N, H, W), float64: relevance summed over channels. Source: Nam et al. 2020, Figure 4."""
+        return self.relevance.double().sum(1)
+
+
+def first(means: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The first statistic itself."""
+    return means[..., 0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """One number of a metric, computed from the stored rows of all images.
+
+    Attributes:
+        direction: which end is better.
+        statistics: rows -> (N, S) float64, what is averaged over images; NaN where undefined.
+        value: means (..., S) -> (...), for example a ratio of sums; the mean itself by default.
+        average: how images are combined; 'median' takes the median of a single statistic.
+        undefined: reason -> which rows (N,) bool it drops; the first reason that holds is counted.
+    """
+
+    direction: Direction
+    statistics: Callable[[DataFrame], NDArray[np.float64]]
+    value: Callable[[NDArray[np.float64]], NDArray[np.float64]] = first
+    average: Literal["mean", "median"] = "mean"
+    undefined: Mapping[str, Callable[[DataFrame], NDArray[np.bool_]]]
+
+
+class Metric(Protocol):
+    """A score of explanations; a frozen dataclass whose fields are its parameters.
+
+    Called on a batch it returns sufficient statistics, one entry per image, never a final ratio; `variants` then names
+    the numbers that can be computed from them. Columns are (N,) or (N, L), on any device. Rows passed to a variant also
+    hold `index`, `id`, `label` (-1 where unknown) and `target`.
+    """
+
+    needs: ClassVar[frozenset[Need]]
+    headline: ClassVar[tuple[str, ...]]
+    """The variants that a table on a terminal shows, in order; all of them are in every file."""
+
+    def __call__(self, explained: Explained) -> dict[str, Tensor]: ...
+
+    def variants(self, *, signed: bool) -> Mapping[str, Variant]: ...

@@ -1,0 +1,45 @@
+"""Guided backpropagation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from rapbench.methods.gradient import input_gradients
+from rapbench.relprop.layers import Rectifier
+from rapbench.relprop.trace import trace
+
+
+class _ClampedGradient(torch.autograd.Function):
+    """The identity, whose backward pass keeps the positive part."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:  # noqa: ARG004 - autograd's signature
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:  # noqa: ARG004 - autograd's signature
+        return gradients[0].clamp(min=0)
+
+
+def guided(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A rectifier through which only positive gradients pass back."""
+    return lambda x: _ClampedGradient.apply(function(x))
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuidedBackprop:
+    """The gradient where every ReLU passes G_in = max(G_out, 0) · [pre-activation > 0].
+
+    Source: Springenberg et al. 2015, Section 3.4.
+    """
+
+    title: ClassVar[str] = "Guided Backprop"
+    signed: ClassVar[bool] = True
+
+    def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
+        return input_gradients(trace(model).replacing(Rectifier, guided), x, target)

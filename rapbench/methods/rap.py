@@ -1,0 +1,71 @@
+"""Relative Attributing Propagation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from rapbench.relprop.composites import Composite
+from rapbench.relprop.graph import propagate
+from rapbench.relprop.layers import (
+    Add,
+    AveragePool,
+    BatchNorm,
+    Concatenate,
+    Identity,
+    MaxPool,
+    Rearrange,
+    Rectifier,
+    Weighted,
+)
+from rapbench.relprop.rules import (
+    Pass,
+    PassNonzero,
+    Proportional,
+    RAPFirst,
+    RAPHidden,
+    Route,
+    Routing,
+    ZBeta,
+)
+from rapbench.relprop.trace import trace
+
+
+@dataclass(frozen=True, kw_only=True)
+class RAP:
+    """Relative Attributing Propagation: relevance by influence first, re-centred so that it sums to the logit.
+
+    Attributes:
+        routing: where negative relevance goes in convolutions, see `RAPHidden`.
+
+    Source: Nam et al. 2020, Eq. 5-10.
+    """
+
+    title: ClassVar[str] = "RAP"
+    signed: ClassVar[bool] = True
+
+    routing: Routing = "official"
+
+    def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
+        graph = trace(model)
+        return propagate(graph, self.composite().rules(graph, "rap"), x, target)
+
+    def composite(self) -> Composite:
+        """The whole method as a table."""
+        return Composite(
+            last=RAPFirst(),
+            first=ZBeta(),
+            table=(
+                (Weighted, RAPHidden(self.routing)),
+                (Rectifier, Pass()),
+                (Identity, Pass()),
+                (BatchNorm, PassNonzero()),
+                (MaxPool, Proportional()),
+                (AveragePool, Proportional()),
+                (Add, Proportional()),
+                (Concatenate, Route()),
+                (Rearrange, Route()),
+            ),
+        )

@@ -1,0 +1,1 @@
+"""Relevance propagation over a traced graph. Knows no method and no data."""

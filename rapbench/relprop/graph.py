@@ -1,0 +1,206 @@
+"""The traced network and the only backward walk over it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from rapbench.relprop.layers import (
+    Add,
+    AveragePool,
+    BatchNorm,
+    Concatenate,
+    Convolution,
+    Dense,
+    Identity,
+    Input,
+    Layer,
+    MaxPool,
+    Rearrange,
+    Rectifier,
+    Size,
+    Weighted,
+)
+
+_KEEPS_SIGN = (Identity, Rearrange, MaxPool, AveragePool, Add, Concatenate)
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """A layer together with the values it saw in the forward pass: what a rule looks at.
+
+    Attributes:
+        layer: the layer.
+        inputs: its tensors, each (N, ...).
+        output: what it returned, (N, ...).
+        sizes: the shapes it needed besides.
+        nonnegative: whether every input is known to hold no negative value.
+    """
+
+    layer: Layer
+    inputs: tuple[Tensor, ...]
+    output: Tensor
+    sizes: tuple[Any, ...]
+    nonnegative: bool
+
+    def backward(self, r: Tensor) -> tuple[Tensor, ...]:
+        """Jacobian transposed times `r`: one tensor per input."""
+        with torch.enable_grad():
+            inputs = tuple(x.detach().requires_grad_() for x in self.inputs)
+            output = self.layer.function(*inputs, *self.sizes)
+        return torch.autograd.grad(output, inputs, r)
+
+
+class Rule(Protocol):
+    """Redistributes the relevance of a layer's output over its inputs."""
+
+    def __call__(self, node: Node, relevance: Tensor) -> tuple[Tensor, ...]:
+        """One tensor per input, from `relevance` of the shape of the output."""
+        ...
+
+
+class Graph(nn.Module):
+    """A network as layers in order of execution; the n-th layer's value has position n.
+
+    Calling it gives the same logits as the network, with gradients, without writing into any tensor.
+    """
+
+    def __init__(self, layers: Sequence[Layer], output: int) -> None:
+        super().__init__()
+        self.layers = tuple(layers)
+        self.output = output
+        self.nonnegative = self._nonnegative()
+        self._last_use = {i: n for n, layer in enumerate(self.layers) for i in (*layer.inputs, *layer.sizes)}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (N, K) of inputs (N, C, H, W)."""
+        return self._run(x, keep=False)[self.output]  # type: ignore[no-any-return]
+
+    def values(self, x: Tensor) -> list[Any]:
+        """Every layer's value, in order."""
+        return self._run(x, keep=True)
+
+    def _run(self, x: Tensor, *, keep: bool) -> list[Any]:
+        values: list[Any] = []
+        for n, layer in enumerate(self.layers):
+            sources = (*layer.inputs, *layer.sizes)
+            arguments = (values[i] for i in sources)
+            values.append(x if isinstance(layer, Input) else layer.function(*arguments))
+            if not keep:
+                for i in sources:
+                    if self._last_use[i] == n and i != self.output:
+                        values[i] = None
+        return values
+
+    def _nonnegative(self) -> tuple[bool, ...]:
+        """Which values are known to be >= 0, from the kinds of layer alone."""
+        known: list[bool] = []
+        for layer in self.layers:
+            kept = isinstance(layer, _KEEPS_SIGN) and all(known[i] for i in layer.inputs)
+            known.append(isinstance(layer, Rectifier) or kept)
+        return tuple(known)
+
+    def consumers(self, position: int) -> list[int]:
+        """Positions of the layers that read a value as a tensor."""
+        return [n for n, layer in enumerate(self.layers) if position in layer.inputs]
+
+    def carrying(self) -> list[int]:
+        """Positions of the layers on a path from input to output, in order: those that relevance passes."""
+        reached = {n for n, layer in enumerate(self.layers) if isinstance(layer, Input)}
+        for n, layer in enumerate(self.layers):
+            if not isinstance(layer, Size) and reached.intersection(layer.inputs):
+                reached.add(n)
+        needed = {self.output}
+        for n in reversed(range(len(self.layers))):
+            if n in needed:
+                needed.update(self.layers[n].inputs)
+        return [n for n, layer in enumerate(self.layers) if n in reached & needed and not isinstance(layer, Input)]
+
+    def first(self) -> set[int]:
+        """Weighted layers that no weighted layer precedes: they read pixels."""
+        behind: set[int] = set()
+        for n, layer in enumerate(self.layers):
+            if isinstance(layer, Weighted) or behind.intersection(layer.inputs):
+                behind.add(n)
+        return {n for n in behind if not behind.intersection(self.layers[n].inputs)}
+
+    def last(self) -> set[int]:
+        """Weighted layers that no weighted layer follows: their output becomes the logits."""
+        ahead: set[int] = set()
+        for n in reversed(self.carrying()):
+            if isinstance(self.layers[n], Weighted) or ahead.intersection(self.consumers(n)):
+                ahead.add(n)
+        return {n for n in ahead if not ahead.intersection(self.consumers(n))}
+
+    def replacing(self, kind: type[Layer], function: Callable[[Callable[..., Tensor]], Callable[..., Tensor]]) -> Graph:
+        """The same graph in which layers of a kind run `function(their own function)`."""
+        layers = [
+            replace(layer, function=function(layer.function)) if isinstance(layer, kind) else layer
+            for layer in self.layers
+        ]
+        return Graph(layers, self.output)
+
+    def folded(self) -> Graph:
+        """The same network with each batch norm merged into the convolution or dense layer that alone feeds it.
+
+        w' = w · scale, b' = b · scale + shift; the batch norm's place is taken by an identity.
+        """
+        layers = list(self.layers)
+        for n, norm in enumerate(self.layers):
+            if not isinstance(norm, BatchNorm):
+                continue
+            source = norm.inputs[0]
+            weighted = layers[source]
+            if isinstance(weighted, Convolution | Dense) and self.consumers(source) == [n]:
+                layers[source] = _merged(weighted, norm)
+                layers[n] = Identity(name=norm.name, operation=norm.operation, inputs=norm.inputs, function=_same)
+        return Graph(layers, self.output)
+
+
+def _same(x: Tensor) -> Tensor:
+    return x
+
+
+def _merged(weighted: Convolution | Dense, norm: BatchNorm) -> Layer:
+    scale, shift = norm.affine()
+    weight = weighted.weight * scale.view(-1, *[1] * (weighted.weight.dim() - 1))
+    bias = shift if weighted.bias is None else weighted.bias * scale + shift
+    weight, bias = weight.detach(), bias.detach()
+
+    def function(x: Tensor) -> Tensor:
+        y = weighted.product(x, weight)
+        return y + bias.view(weighted.bias_shape(y))
+
+    return replace(weighted, weight=weight, bias=bias, function=function)
+
+
+@torch.no_grad()
+def propagate(graph: Graph, rules: Mapping[int, Rule], x: Tensor, target: Tensor) -> Tensor:
+    """Relevance (N, C, H, W) of the input, from the logit of `target` (N,) backwards, layer by layer.
+
+    Relevance that reaches a value on several paths is summed. Each layer's activations are freed once its relevance
+    has been passed on.
+
+    Source: Bach et al. 2015, Eq. 2.
+    """
+    values = graph.values(x)
+    relevance = {graph.output: _start(values[graph.output], target)}
+    for n in sorted(rules, reverse=True):
+        layer = graph.layers[n]
+        nonnegative = all(graph.nonnegative[i] for i in layer.inputs)
+        inputs, sizes = tuple(values[i] for i in layer.inputs), tuple(values[i] for i in layer.sizes)
+        node = Node(layer, inputs, values[n], sizes, nonnegative)
+        values[n] = None
+        for i, part in zip(layer.inputs, rules[n](node, relevance.pop(n)), strict=True):
+            relevance[i] = relevance[i] + part if i in relevance else part
+    return relevance[0]
+
+
+def _start(logits: Tensor, target: Tensor) -> Tensor:
+    """The logit at the target, 0 elsewhere."""
+    index = target.unsqueeze(1)
+    return torch.zeros_like(logits).scatter(1, index, logits.gather(1, index))

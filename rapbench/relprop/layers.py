@@ -1,0 +1,157 @@
+"""The kinds of layer that rules distinguish, as pure functions: none writes into its input or keeps state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Layer:
+    """One operation of a traced network.
+
+    Attributes:
+        name: the module's path, or the traced node's name where the operation is a function.
+        operation: what it does, as the network's code says it, for example 'Conv2d' or 'add'.
+        inputs: positions in the graph of the tensors it maps.
+        sizes: positions of the non-tensor values (shapes) it also needs.
+        function: (*inputs, *sizes) -> output.
+    """
+
+    name: str
+    operation: str
+    inputs: tuple[int, ...]
+    sizes: tuple[int, ...] = ()
+    function: Callable[..., Any]
+
+
+class Input(Layer):
+    """The network's input."""
+
+
+class Size(Layer):
+    """A shape, or a number computed from shapes: no relevance flows through it."""
+
+
+class Unsupported(Layer):
+    """An operation that runs, but for which no kind is known."""
+
+
+class Rectifier(Layer):
+    """ReLU."""
+
+
+class Identity(Layer):
+    """Dropout in evaluation mode and whatever else leaves values as they are."""
+
+
+class Rearrange(Layer):
+    """Moves or selects values without changing them: flatten, view, transpose, chunk."""
+
+
+class MaxPool(Layer):
+    """Any max-pooling."""
+
+
+class AveragePool(Layer):
+    """Any average over positions: windows, adaptive, global."""
+
+
+class Add(Layer):
+    """Sum of tensors, for example a residual connection."""
+
+
+class Concatenate(Layer):
+    """Concatenation, for example of the two halves of a fire module."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BatchNorm(Layer):
+    """Batch normalisation with running statistics: y = x · scale + shift per channel."""
+
+    running_mean: Tensor
+    running_var: Tensor
+    weight: Tensor | None
+    bias: Tensor | None
+    eps: float
+
+    def affine(self) -> tuple[Tensor, Tensor]:
+        """Per-channel scale γ/√(var + ε) and shift β − mean · scale, each (C,)."""
+        scale = (self.running_var + self.eps).rsqrt()
+        if self.weight is not None:
+            scale = scale * self.weight
+        shift = -self.running_mean * scale
+        return scale, shift if self.bias is None else shift + self.bias
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Weighted(Layer):
+    """A layer y = W x + b. `product` is W x for any W of the same shape, `adjoint` is Wᵀ r."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def product(self, x: Tensor, weight: Tensor) -> Tensor:
+        """W x, without bias."""
+        raise AssertionError
+
+    def adjoint(self, r: Tensor, weight: Tensor, x: Tensor) -> Tensor:
+        """Wᵀ r, of the shape of `x`."""
+        raise AssertionError
+
+    def bias_like(self, y: Tensor) -> Tensor | float:
+        """The bias, shaped to be added to `y`; 0 where there is none."""
+        return 0.0 if self.bias is None else self.bias.view(self.bias_shape(y))
+
+    def bias_shape(self, y: Tensor) -> list[int]:
+        """Shape in which a vector of biases lines up with `y`."""
+        raise AssertionError
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Dense(Weighted):
+    """Fully connected layer; features are the last dimension."""
+
+    def product(self, x: Tensor, weight: Tensor) -> Tensor:
+        """W x, without bias."""
+        return functional.linear(x, weight)
+
+    def adjoint(self, r: Tensor, weight: Tensor, x: Tensor) -> Tensor:
+        """Wᵀ r, of the shape of `x`."""
+        return functional.linear(r, weight.t())
+
+    def bias_shape(self, y: Tensor) -> list[int]:
+        """Biases line up with the last dimension."""
+        return [-1]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Convolution(Weighted):
+    """Convolution with zero padding, in any number of dimensions, with strides, dilation and groups."""
+
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    groups: int
+
+    def product(self, x: Tensor, weight: Tensor) -> Tensor:
+        """W * x, without bias."""
+        zeros = [0] * len(self.stride)
+        return torch.convolution(x, weight, None, self.stride, self.padding, self.dilation, False, zeros, self.groups)
+
+    def adjoint(self, r: Tensor, weight: Tensor, x: Tensor) -> Tensor:
+        """Wᵀ * r, of the shape of `x`."""
+        zeros, wanted = [0] * len(self.stride), [True, False, False]
+        gradient: Tensor = torch.ops.aten.convolution_backward(
+            r, x, weight, None, self.stride, self.padding, self.dilation, False, zeros, self.groups, wanted
+        )[0]
+        return gradient
+
+    def bias_shape(self, y: Tensor) -> list[int]:
+        """Biases line up with the channels."""
+        return [-1] + [1] * (y.dim() - 2)

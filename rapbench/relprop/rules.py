@@ -1,0 +1,199 @@
+"""One class a rule, one equation each.
+
+z_ij = x_i w_ij is the contribution of input i to output j; z+ and z- are its positive and negative parts, whatever the
+sign of x. A quotient with denominator 0 is 0 by definition.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from rapbench.relprop.graph import Node
+from rapbench.relprop.layers import Convolution, Weighted
+
+Bias = Literal["none", "signed", "innvestigate"]
+Routing = Literal["official", "paper"]
+
+
+def ratio(a: Tensor, b: Tensor) -> Tensor:
+    """A / b, and 0 where b is exactly 0."""
+    return a / b.masked_fill(b == 0, torch.inf)
+
+
+class Parts:
+    """The contributions of one sign, z+ or z-, of a weighted layer: pairs (x, W) whose products have that sign."""
+
+    def __init__(self, node: Node, sign: Literal[1, -1]) -> None:
+        assert isinstance(node.layer, Weighted)
+        self.layer = node.layer
+        x, weight = node.inputs[0], node.layer.weight
+        alike, opposite = (sign * weight).clamp(min=0) * sign, (sign * weight).clamp(max=0) * sign
+        self.pairs = [(x, alike)] if node.nonnegative else [(x.clamp(min=0), alike), (x.clamp(max=0), opposite)]
+
+    def total(self) -> Tensor:
+        """Σ_i z_ij, of the shape of the output."""
+        first, *rest = (self.layer.product(x, weight) for x, weight in self.pairs)
+        return sum(rest, start=first)
+
+    def spread(self, s: Tensor) -> Tensor:
+        """Σ_j z_ij s_j, of the shape of the input."""
+        first, *rest = (x * self.layer.adjoint(s, weight, x) for x, weight in self.pairs)
+        return sum(rest, start=first)
+
+
+@dataclass(frozen=True)
+class Pass:
+    """R_i = R_j: layers that act on each value alone."""
+
+    def __call__(self, node: Node, relevance: Tensor) -> tuple[Tensor, ...]:
+        return (relevance,)
+
+
+@dataclass(frozen=True)
+class Route:
+    """Relevance goes where the value came from: the winner of a max-pool, the source of a rearranged value."""
+
+    def __call__(self, node: Node, relevance: Tensor) -> tuple[Tensor, ...]:
+        return node.backward(relevance)
+
+
+@dataclass(frozen=True)
+class Proportional:
+    """R_i = Σ_j x_i J_ij R_j / y_j with y = Jx: in proportion to what each input gave, with its sign."""
+
+    def __call__(self, node: Node, relevance: Tensor) -> tuple[Tensor, ...]:
+        back = node.backward(ratio(relevance, node.output))
+        return tuple(x * b for x, b in zip(node.inputs, back, strict=True))
+
+
+@dataclass(frozen=True)
+class AlphaBeta:
+    """R_i = Σ_j (α z+_ij / (Σ z+ + b+) - β z-_ij / (Σ z- + b-)) R_j.
+
+    `bias`: 'none' leaves it out of the denominators, which conserves relevance; 'signed' adds its positive or negative
+    part; 'innvestigate' adds the whole bias to both denominators, as that library does.
+
+    Source: Bach et al. 2015, Eq. 60.
+    """
+
+    alpha: float
+    beta: float
+    bias: Bias = "none"
+
+    def __post_init__(self) -> None:
+        if self.alpha < 1 or self.beta < 0 or self.alpha - self.beta != 1:
+            raise ValueError("alpha must be at least 1 and alpha - beta must be 1")
+
+    def __call__(self, node: Node, relevance: Tensor) -> tuple[Tensor, ...]:
+        result: Tensor | None = None
+        for sign, factor in ((1, self.alpha), (-1, -self.beta)):
+            if factor:
+                parts = Parts(node, 1 if sign > 0 else -1)
+                share = parts.spread(ratio(factor * relevance, self._denominator(parts.total(), node, sign)))
+                result = share if result is None else result + share
+        assert result is not None
+        return (result,)
+
+    def _denominator(self, total: Tensor, node: Node, sign: int) -> Tensor:
+        assert isinstance(node.layer, Weighted)
+        bias = node.layer.bias_like(total)
+        if self.bias == "none" or isinstance(bias, float):
+            return total
+        if self.bias == "signed":
+            bias = bias.clamp(min=0) if sign > 0 else bias.clamp(max=0)
+        return total + bias
+
+
+@dataclass(frozen=True)
+class ZBeta:
+    """R_i = Σ_j (x_i w_ij - l w+_ij - h w-_ij) / (Σ_i ...) R_j for inputs in [l, h].
+
+    `low` and `high` are in network-input units; None takes each image's own minimum and maximum. Zero padding enters as
+    zeros of x, l and h alike.
+
+    Source: Montavon et al. 2017, Eq. 13.
+    """
+
+    low: float | None = None
+    high: float | None = None
+
+    def __call__(self, node: Node, relevance: Tensor) -> tuple[Tensor, ...]:
+        layer, x = node.layer, node.inputs[0]
+        assert isinstance(layer, Weighted)
+        dims = tuple(range(1, x.dim()))
+        low = x.amin(dims, keepdim=True) if self.low is None else x.new_full((), self.low)
+        high = x.amax(dims, keepdim=True) if self.high is None else x.new_full((), self.high)
+        positive, negative = layer.weight.clamp(min=0), layer.weight.clamp(max=0)
+        terms = ((x, layer.weight), (-low.expand_as(x), positive), (-high.expand_as(x), negative))
+        s = ratio(relevance, sum((layer.product(v, w) for v, w in terms), start=torch.zeros_like(relevance)))
+        return (sum((v * layer.adjoint(s, w, x) for v, w in terms), start=torch.zeros_like(x)),)
+
+
+@dataclass(frozen=True)
+class RAPFirst:
+    """r_i = Σ_j z_ij R_j / Σ_i z_ij, then R_i = |r_i| · Σr / Σ|r| per image: all units start with the logit's sign.
+
+    Source: Nam et al. 2020, Eq. 5 and 6.
+    """
+
+    def __call__(self, node: Node, relevance: Tensor) -> tuple[Tensor, ...]:
+        layer, x = node.layer, node.inputs[0]
+        assert isinstance(layer, Weighted)
+        r = x * layer.adjoint(ratio(relevance, layer.product(x, layer.weight)), layer.weight, x)
+        magnitude = r.abs()
+        scale = ratio(_per_image(r), _per_image(magnitude))
+        return (magnitude * scale.view(-1, *[1] * (r.dim() - 1)).to(r.dtype),)
+
+
+@dataclass(frozen=True)
+class RAPHidden:
+    """Positive relevance follows z+, each unit's influence also follows z- as a negative share, uniformly re-centred.
+
+    With P = Σ z+, N = Σ |z-|, T = P + N:
+    C = Σ_j z+_ij A_j + |z-_ij| B_j, and R_in = C - (ΣC - ΣR) / n over the n entries with C != 0 of the image.
+    Routing 'paper' sends relevance of either sign along z+: A = R/P, B = R/T. Routing 'official', that of the published
+    code's convolutions, sends the negative part along z-: A = max(R, 0)/P, B = min(R, 0)/N + R/T.
+
+    Source: Nam et al. 2020, Eq. 7-9.
+    Departs: contributions are split by their own sign, so that signed inputs keep the total; the published code
+        doubles it.
+    """
+
+    routing: Routing = "official"
+
+    def __call__(self, node: Node, relevance: Tensor) -> tuple[Tensor, ...]:
+        positive, negative = Parts(node, 1), Parts(node, -1)
+        p, n = positive.total(), negative.total()
+        a, b = relevance, ratio(relevance, p - n)
+        if self.routing == "official" and isinstance(node.layer, Convolution):
+            a, b = relevance.clamp(min=0), b - ratio(relevance.clamp(max=0), n)
+        c = positive.spread(ratio(a, p)) - negative.spread(b)
+        return (_recentred(c, relevance),)
+
+
+def _recentred(c: Tensor, relevance: Tensor) -> Tensor:
+    """`c` shifted uniformly, per image and where it is not 0, so that it sums to the sum of `relevance`."""
+    reached = c != 0
+    excess = _per_image(c) - _per_image(relevance)
+    shift = ratio(excess, _per_image(reached))
+    return torch.where(reached, c - shift.view(-1, *[1] * (c.dim() - 1)).to(c.dtype), 0)
+
+
+def _per_image(values: Tensor) -> Tensor:
+    """Sum over everything but the images, (N,) float64."""
+    return values.flatten(1).sum(1, dtype=torch.float64)
+
+
+@dataclass(frozen=True)
+class PassNonzero:
+    """R_i = R_j where x_i is not exactly 0: what the published RAP code's batch norm comes to.
+
+    Source: the published code of Nam et al. 2020; the paper does not treat batch norm.
+    """
+
+    def __call__(self, node: Node, relevance: Tensor) -> tuple[Tensor, ...]:
+        return (torch.where(node.inputs[0] == 0, 0, relevance),)

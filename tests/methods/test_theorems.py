@@ -1,0 +1,167 @@
+"""What the papers prove, and what independent libraries compute."""
+
+from __future__ import annotations
+
+import captum.attr
+import pytest
+import torch
+import zennit.composites
+import zennit.rules
+import zennit.types
+from networks import NETWORKS, images, network, relative
+from torch import Tensor, nn
+
+from rapbench.methods.control import AllBackground, AllForeground, Center, Random
+from rapbench.methods.gradient import Gradient, InputGradient
+from rapbench.methods.guided import GuidedBackprop
+from rapbench.methods.integrated import IntegratedGradients
+from rapbench.methods.lrp import LRPAlpha1Beta0, LRPAlpha2Beta1
+from rapbench.methods.rap import RAP
+from rapbench.relprop.graph import propagate
+from rapbench.relprop.layers import Weighted
+from rapbench.relprop.trace import trace
+
+SEEDS = torch.arange(3)
+
+
+def target(net: nn.Module) -> Tensor:
+    return net(images()).argmax(1).detach()
+
+
+def score(net: nn.Module, x: Tensor, classes: Tensor) -> Tensor:
+    return net(x).gather(1, classes.unsqueeze(1)).squeeze(1).detach()
+
+
+@pytest.mark.parametrize("routing", ["official", "paper"])
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_rap_conserves_the_logit_whatever_its_sign(kind: str, routing: str) -> None:
+    net = network(kind)
+    for classes in (net(images()).argmax(1), net(images()).argmin(1)):
+        if kind == "fire" and (score(net, images(), classes) == 0).any():
+            continue  # its logits are means of rectified values: nothing to redistribute
+        relevance = RAP(routing=routing)(net, images(), classes, seeds=SEEDS)  # type: ignore[arg-type]
+        assert relative(relevance.sum((1, 2, 3)), score(net, images(), classes)) < 1e-9
+
+
+@pytest.mark.parametrize("method", [LRPAlpha1Beta0(), LRPAlpha2Beta1()])
+@pytest.mark.parametrize("kind", ["vgg", "bottleneck", "basic_block"])
+def test_alpha_beta_without_bias_conserves_the_logit(kind: str, method: LRPAlpha1Beta0) -> None:
+    net = network(kind)
+    relevance = method(net, images(), target(net), seeds=SEEDS)
+    assert relative(relevance.sum((1, 2, 3)), score(net, images(), target(net))) < 1e-9
+
+
+def test_alpha2_beta1_doubles_the_relevance_of_a_unit_without_negative_part() -> None:
+    net = nn.Linear(2, 1, bias=False).double()
+    nn.init.ones_(net.weight)
+    x = torch.tensor([[1.0, 3.0]], dtype=torch.float64)
+    relevance = LRPAlpha2Beta1()(nn.Sequential(net), x, torch.tensor([0]), seeds=SEEDS)
+    assert relevance.tolist() == [[2.0, 6.0]]
+
+
+def test_alpha1_beta0_is_nowhere_negative_for_a_positive_logit() -> None:
+    net = network("vgg")
+    logits = score(net, images(), target(net))
+    relevance = LRPAlpha1Beta0()(net, images(), target(net), seeds=SEEDS)
+    assert (relevance[logits > 0] >= 0).all()
+
+
+def test_negative_relevance_of_the_two_routings_differs_only_in_convolutions() -> None:
+    net, dense = network("vgg"), nn.Sequential(nn.Flatten(), nn.Linear(3072, 9), nn.ReLU(), nn.Linear(9, 4)).double()
+
+    def both(model: nn.Module) -> tuple[Tensor, Tensor]:
+        official = RAP(routing="official")(model, images(), torch.tensor([0, 1, 2]), seeds=SEEDS)
+        return official, RAP(routing="paper")(model, images(), torch.tensor([0, 1, 2]), seeds=SEEDS)
+
+    assert relative(*both(net)) > 1e-3
+    assert torch.equal(*both(dense))
+
+
+def test_integrated_gradients_are_complete() -> None:
+    net, x = network("vgg"), images()
+    change = score(net, x, target(net)) - score(net, torch.zeros_like(x), target(net))
+    relevance = IntegratedGradients(steps=256)(net, x, target(net), seeds=SEEDS)
+    assert relative(relevance.sum((1, 2, 3)), change) < 0.01
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_the_gradient_family_agrees_with_captum(kind: str) -> None:
+    net, x, classes = network(kind), images(), target(network(kind))
+    expected = captum.attr.Saliency(net).attribute(x.clone().requires_grad_(), target=classes)
+    assert relative(Gradient()(net, x, classes, seeds=SEEDS), expected) < 1e-9
+    expected = captum.attr.InputXGradient(net).attribute(x.clone().requires_grad_(), target=classes)
+    assert relative(InputGradient()(net, x, classes, seeds=SEEDS), expected) < 1e-9
+    expected = captum.attr.IntegratedGradients(net).attribute(
+        x.clone(), target=classes, n_steps=8, method="riemann_middle"
+    )
+    assert relative(IntegratedGradients(steps=8)(net, x, classes, seeds=SEEDS), expected) < 1e-9
+
+
+def out_of_place(net: nn.Module) -> nn.Module:
+    for module in net.modules():
+        if isinstance(module, nn.ReLU):
+            module.inplace = False
+    return net
+
+
+@pytest.mark.parametrize("kind", ["vgg", "fire"])
+@pytest.mark.filterwarnings("ignore:Setting backward hooks on ReLU")
+def test_guided_backprop_agrees_with_captum_where_no_relu_is_reused(kind: str) -> None:
+    net, x = network(kind), images()
+    classes = target(net)
+    found = GuidedBackprop()(net, x, classes, seeds=SEEDS)
+    expected = captum.attr.GuidedBackprop(out_of_place(net)).attribute(x.clone().requires_grad_(), target=classes)
+    assert relative(found, expected) < 1e-9
+
+
+@pytest.mark.parametrize(("method", "alpha", "beta"), [(LRPAlpha1Beta0(), 1, 0), (LRPAlpha2Beta1(), 2, 1)])
+def test_alpha_beta_agrees_with_zennit_without_biases(method: LRPAlpha1Beta0, alpha: int, beta: int) -> None:
+    net, x = out_of_place(network("vgg")), images()
+    for layer in trace(net).layers:
+        if isinstance(layer, Weighted) and layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+    classes = target(net)
+    rule = zennit.rules.AlphaBeta(alpha, beta, stabilizer=1e-30)
+    table = [(zennit.types.Activation, zennit.rules.Pass()), (zennit.types.AvgPool, zennit.rules.Norm(stabilizer=1e-30))]
+    composite = zennit.composites.LayerMapComposite([*table, (zennit.types.Linear, rule)])
+    start = torch.zeros(3, 5, dtype=x.dtype).scatter(1, classes.unsqueeze(1), score(net, x, classes).unsqueeze(1))
+    with composite.context(net) as modified:
+        inputs = x.clone().requires_grad_()
+        (expected,) = torch.autograd.grad(modified(inputs), inputs, start)
+    assert relative(method(net, x, classes, seeds=SEEDS), expected) < 1e-9
+
+
+def test_the_composite_of_rap_covers_what_relevance_passes_and_nothing_else() -> None:
+    graph = trace(network("functional"))
+    rules = RAP().composite().rules(graph, "rap")
+    assert sorted(rules) == graph.carrying()
+    assert propagate(graph, rules, images(), torch.zeros(3, dtype=torch.int64)).shape == (3, 3, 32, 32)
+
+
+def test_random_depends_on_each_images_seed_alone() -> None:
+    net, x = network("vgg"), images()
+    one = Random()(net, x, target(net), seeds=torch.tensor([5, 6, 7]))
+    other = Random()(net, x, target(net), seeds=torch.tensor([7, 5, 5]))
+    assert torch.equal(one[0], other[1])
+    assert torch.equal(other[1], other[2])
+    assert not torch.equal(one[0], one[1])
+    assert abs(float(one.mean())) < 0.05
+
+
+def test_center_is_positive_on_the_central_half_of_the_image() -> None:
+    x = torch.zeros(1, 3, 200, 100)
+    (found,) = Center()(nn.Identity(), x, torch.tensor([0]), seeds=torch.tensor([0]))
+    assert abs(float((found > 0).float().mean()) - 0.5) < 0.02
+    assert int(found[0].argmax()) in {99 * 100 + 49, 99 * 100 + 50, 100 * 100 + 49, 100 * 100 + 50}
+    assert found[0, 0, 0] < 0
+
+
+def test_all_background_and_all_foreground_are_constant() -> None:
+    x = torch.zeros(2, 3, 4, 4)
+    assert (AllBackground()(nn.Identity(), x, torch.zeros(2), seeds=torch.zeros(2)) == 0).all()
+    assert (AllForeground()(nn.Identity(), x, torch.zeros(2), seeds=torch.zeros(2)) == 1).all()
+
+
+def test_a_path_without_points_is_refused() -> None:
+    with pytest.raises(ValueError, match="steps"):
+        IntegratedGradients(steps=0)

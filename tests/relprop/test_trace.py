@@ -1,0 +1,133 @@
+"""The traced graph is the network: same logits, same gradients, and the network is left alone."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from networks import NETWORKS, images, network, relative
+from torch import Tensor, nn
+from torchvision import models
+
+from rapbench.core.errors import UnsupportedLayer
+from rapbench.methods.rap import RAP
+from rapbench.relprop.layers import BatchNorm, Convolution, Dense, Identity, Size, Unsupported
+from rapbench.relprop.trace import trace
+
+ZOO = [
+    *("alexnet", "vgg11_bn", "resnet18", "resnet50", "resnext50_32x4d", "squeezenet1_0", "densenet121"),
+    *("mobilenet_v2", "mnasnet0_5", "shufflenet_v2_x0_5"),
+]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_graph_gives_the_networks_logits_and_gradients(name: str) -> None:
+    net, x = network(name), images()
+    x.requires_grad_()
+    expected, found = net(x.clone()), trace(net)(x)
+    assert relative(found, expected) < 1e-12
+    gradients = [torch.autograd.grad(logits.sum(), x)[0] for logits in (expected, found)]
+    assert relative(gradients[1], gradients[0]) < 1e-12
+
+
+@pytest.mark.parametrize("name", ZOO)
+@torch.no_grad()
+def test_torchvision_networks_are_traced_with_every_operation_known(name: str) -> None:
+    net = models.get_model(name, weights=None).eval()
+    graph, x = trace(net), torch.randn(1, 3, 64, 64)
+    assert relative(graph(x), net(x.clone())) < 1e-5
+    assert not [layer for layer in graph.layers if isinstance(layer, Unsupported)]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_tracing_and_explaining_leave_the_network_as_it_was(name: str) -> None:
+    net = network(name).train()
+    before = copy.deepcopy(net.state_dict())
+    flags = [(m.training, getattr(m, "inplace", None), len(m._forward_hooks)) for m in net.modules()]
+    x = images()
+    RAP()(net, x.clone(), torch.zeros(3, dtype=torch.int64), seeds=torch.zeros(3))
+    after = net.state_dict()
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    assert flags == [(m.training, getattr(m, "inplace", None), len(m._forward_hooks)) for m in net.modules()]
+    assert all(p.grad is None and p.requires_grad for p in net.parameters())
+    assert torch.equal(x, images())
+
+
+@pytest.mark.parametrize("name", ["bottleneck", "basic_block", "dense"])
+@torch.no_grad()
+def test_folding_batch_norms_keeps_the_logits(name: str) -> None:
+    graph, x = trace(network(name)), images()
+    folded = graph.folded()
+    assert relative(folded(x), graph(x)) < 1e-12
+    kept = [layer for layer in folded.layers if isinstance(layer, BatchNorm)]
+    assert len(kept) == (3 if name == "dense" else 0), "a norm that no convolution alone feeds stays"
+
+
+def test_first_and_last_weighted_layers_are_found() -> None:
+    graph = trace(network("fire"))
+    assert [graph.layers[n].name for n in graph.first()] == ["0"]
+    assert [graph.layers[n].name for n in graph.last()] == ["5"]
+    assert isinstance(graph.layers[max(graph.last())], Convolution)
+    graph = trace(network("bottleneck"))
+    assert [graph.layers[n].name for n in graph.last()] == ["fc"]
+    assert isinstance(graph.layers[max(graph.last())], Dense)
+
+
+def test_only_values_behind_a_rectifier_count_as_nonnegative() -> None:
+    graph = trace(network("functional"))
+    for layer, known in zip(graph.layers, graph.nonnegative, strict=True):
+        if isinstance(layer, Convolution | Dense) or layer.operation == "input":
+            assert not known
+        elif not isinstance(layer, Size) and layer.name != "cat":
+            assert known, layer.name
+
+
+def test_a_graph_is_its_own_trace() -> None:
+    graph = trace(network("vgg"))
+    assert trace(graph) is graph
+
+
+class Gated(nn.Module):
+    """An operation that no rule covers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.gate, self.fc = nn.Conv2d(3, 4, 3), nn.Sigmoid(), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.gate(self.conv(x)).mean([2, 3]))
+
+
+def test_a_layer_without_a_rule_is_refused_with_node_operation_and_method() -> None:
+    with pytest.raises(UnsupportedLayer, match="rap has no rule for Sigmoid at node 'gate'"):
+        RAP()(Gated(), torch.randn(1, 3, 8, 8), torch.tensor([0]), seeds=torch.tensor([0]))
+
+
+class Branching(nn.Module):
+    """A forward pass that depends on values."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x if x.sum() > 0 else -x
+
+
+def test_a_network_that_cannot_be_traced_is_refused_by_name() -> None:
+    with pytest.raises(UnsupportedLayer, match="cannot trace Branching"):
+        trace(Branching())
+
+
+def test_two_outputs_are_refused() -> None:
+    class Two(nn.Module):
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            return x, x
+
+    with pytest.raises(UnsupportedLayer, match="one tensor of logits"):
+        trace(Two())
+
+
+def test_a_padding_that_is_not_zero_is_refused_by_rules_and_run_by_gradients() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect"), nn.ReLU(), nn.Flatten(), nn.Linear(256, 2))
+    graph = trace(net)
+    assert isinstance(graph.layers[1], Unsupported)
+    assert not isinstance(graph.layers[2], Identity)
+    assert graph(torch.randn(1, 3, 8, 8)).shape == (1, 2)
