@@ -34,6 +34,8 @@ class Sample:
         label: class index in the data set's label space, None where it has none.
         boxes: (B, 4) int64 rows (col0, row0, col1, row1), half open, inside the image; None where there is no box.
         mask: (H, W) uint8, 1 object, 0 background, 255 void; None where there is none.
+        note: what is unusual about the files though they could be used, for example 'converted from CMYK'; a run counts
+            such images by their note.
     """
 
     id: str
@@ -41,6 +43,7 @@ class Sample:
     label: int | None = None
     boxes: Tensor | None = None
     mask: Tensor | None = None
+    note: str = ""
 
 
 class Dataset(Protocol):

@@ -1,0 +1,14 @@
+"""Labelled image sets, one file a set. This file names them and imports none."""
+
+from rapbench.core.catalogue import Catalogue, Entry
+
+DATASETS = Catalogue(
+    "dataset",
+    {
+        "scenes": Entry(
+            "rapbench.datasets.scenes:Scenes", "generated images of twelve classes: boxes, masks, no files"
+        ),
+        "voc": Entry("rapbench.datasets.voc:Voc", "Pascal VOC 2012 segmentation val, 1,449 photographs: boxes, masks"),
+        "imagenet": Entry("rapbench.datasets.imagenet:ImageNet", "ILSVRC2012 val, 50,000 photographs: labels, boxes"),
+    },
+)

@@ -1,0 +1,180 @@
+"""ILSVRC2012 validation photographs with class labels and object boxes."""
+
+import csv
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from rapbench.core.errors import BadData, DataMissing
+from rapbench.core.types import Need, Sample
+from rapbench.datasets.annotations import Annotation, annotation, box_edges
+from rapbench.datasets.geometry import Preprocess, view
+from rapbench.datasets.photographs import fingerprint, photograph
+
+_PHOTOS = ("val", "ILSVRC2012_img_val", "ILSVRC/Data/CLS-LOC/val", "Data/CLS-LOC/val", ".")
+_XMLS = (
+    *("bbox/val", "bbox", "ILSVRC2012_bbox_val_v3/val", "ILSVRC2012_bbox_val_v3"),
+    *("ILSVRC/Annotations/CLS-LOC/val", "Annotations/CLS-LOC/val", "val", "."),
+)
+_CSV = "LOC_val_solution.csv"
+_MAPPING = "LOC_synset_mapping.txt"
+_STEM = "ILSVRC2012_val_"
+_WNID = re.compile(r"n\d{8}")
+_CLASSES = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageNet:
+    """The validation photographs found, ascending by file name; at most 50,000.
+
+    A label is the rank of the photograph's WNID among all 1,000 in sorted order, as torchvision counts classes. The
+    WNID is the photograph's folder, or stands in LOC_val_solution.csv, or names the first object of its XML file.
+    Boxes are those of the objects that carry this WNID; their coordinates are edges counted from zero.
+
+    Attributes:
+        data_root: folder, or one that holds `imagenet`, with the photographs in it, in `val`, in `val/<WNID>` or in
+            `ILSVRC/Data/CLS-LOC/val`, and with annotations beside them.
+        size: side of the square images in pixels.
+        preprocess: how a photograph becomes square.
+        boxes: where boxes come from: 'xml' files, whose coordinates are relative to the size they state; the 'csv',
+            whose coordinates are relative to the photograph; or the first of these that is there.
+
+    Source: Russakovsky et al. 2015; Nam et al. 2020, Section 4.1.
+    """
+
+    name: ClassVar[str] = "imagenet"
+    label_space: ClassVar[str] = "imagenet"
+    provides: ClassVar[frozenset[Need]] = frozenset({"boxes"})
+    default_limit: ClassVar[int | None] = None
+
+    data_root: Path | None = None
+    size: int = 224
+    preprocess: Preprocess = "squash"
+    boxes: Literal["auto", "xml", "csv"] = "auto"
+
+    def __post_init__(self) -> None:
+        _ = self._ranks
+        if self.boxes == "xml" and not self._xmls:
+            raise DataMissing(
+                f"no {_STEM}*.xml in {self._root} or its {_listed(_XMLS)}: unpack ILSVRC2012_bbox_val_v3.tgz into bbox"
+            )
+        if self.boxes == "csv" and not self._rows:
+            raise DataMissing(f"no {_CSV} with lines in {self._root}: it comes with Kaggle's copy of ILSVRC")
+        if not (self._xmls or self._rows or self._wnid_folders):
+            raise DataMissing(
+                f"no class labels in {self._root}: neither {_CSV}, nor {_STEM}*.xml in its {_listed(_XMLS)}, "
+                "nor photographs in folders named after their WNID"
+            )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return fingerprint(self.ids, list(self._photos.values())[:100])
+
+    @cached_property
+    def ids(self) -> tuple[str, ...]:
+        return tuple(self._photos)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Photograph `index`.
+
+        Raises:
+            BadData: a file is missing, unreadable or impossible.
+        """
+        name = self.ids[index]
+        photo, note = photograph(self._photos[name])
+        noted = self._annotation(name, photo.size)
+        wnid = self._wnid(name, noted)
+        seen = view(self.preprocess, photo.size, self.size)
+        return Sample(
+            id=name,
+            image=seen.image(photo),
+            label=self._label(name, wnid),
+            boxes=seen.boxes(noted.boxes(wnid) if wnid else [], noted.frame),
+            note=note or noted.note,
+        )
+
+    @cached_property
+    def _root(self) -> Path:
+        if self.data_root is None:
+            raise DataMissing("imagenet is read from disk: pass the folder above ILSVRC2012's val as --data-root")
+        inner = self.data_root / "imagenet"
+        return inner if inner.is_dir() else self.data_root
+
+    @cached_property
+    def _photos(self) -> dict[str, Path]:
+        """Id -> file, ascending."""
+        for folder in (self._root / name for name in _PHOTOS):
+            files = [*folder.glob(f"{_STEM}*.JPEG"), *folder.glob(f"n*/{_STEM}*.JPEG")]
+            if files:
+                return {file.stem: file for file in sorted(files, key=lambda file: file.name)}
+        raise DataMissing(
+            f"no {_STEM}*.JPEG in {self._root} or its {_listed(_PHOTOS)}, nor in folders n* of these: "
+            "unpack ILSVRC2012_img_val.tar into val"
+        )
+
+    @cached_property
+    def _xmls(self) -> Path | None:
+        """The folder of XML files."""
+        folders = (self._root / name for name in _XMLS)
+        return next((folder for folder in folders if any(folder.glob(f"{_STEM}*.xml"))), None)
+
+    @cached_property
+    def _rows(self) -> dict[str, list[str]]:
+        """Id -> WNID, xmin, ymin, xmax, ymax, WNID, ... as the CSV file has them."""
+        if not (self._root / _CSV).is_file():
+            return {}
+        with (self._root / _CSV).open(newline="") as lines:
+            return {row[0]: row[1].split() for row in csv.reader(lines) if len(row) == 2 and row[1].split()}
+
+    @cached_property
+    def _wnid_folders(self) -> set[str]:
+        """Folder names of the photographs that are WNIDs."""
+        return {file.parent.name for file in self._photos.values() if _WNID.fullmatch(file.parent.name)}
+
+    @cached_property
+    def _ranks(self) -> dict[str, int]:
+        """WNID -> class index."""
+        mapping = self._root / _MAPPING
+        lines = mapping.read_text().splitlines() if mapping.is_file() else ()
+        wnids = {line.split()[0] for line in lines if line.strip()} or self._wnid_folders
+        if len(wnids) != _CLASSES:
+            raise DataMissing(
+                f"a class index is the rank of a WNID among all {_CLASSES}, but {mapping} and the photographs' "
+                f"folders name {len(wnids)}: put {_MAPPING} there, one WNID a line"
+            )
+        return {wnid: rank for rank, wnid in enumerate(sorted(wnids))}
+
+    def _annotation(self, name: str, photo: tuple[int, int]) -> Annotation:
+        """Objects of a photograph of (width, height); none where it has no annotation."""
+        if self._xmls and self.boxes != "csv":
+            xml = self._xmls / f"{name}.xml"
+            return annotation(xml, first_pixel=0) if xml.exists() else Annotation(photo, ())
+        row, where = self._rows.get(name, []), f"{self._root / _CSV}, line of {name}"
+        groups = [row[start : start + 5] for start in range(0, len(row), 5)]
+        return Annotation(photo, tuple((wnid, box_edges(sides, photo, where)) for wnid, *sides in groups))
+
+    def _wnid(self, name: str, noted: Annotation) -> str | None:
+        """The class of a photograph in WordNet; None where nothing says it."""
+        folder = self._photos[name].parent.name
+        if folder in self._wnid_folders:
+            return folder
+        if name in self._rows:
+            return self._rows[name][0]
+        return noted.objects[0][0] if noted.objects else None
+
+    def _label(self, name: str, wnid: str | None) -> int | None:
+        if wnid is None:
+            return None
+        if wnid not in self._ranks:
+            raise BadData("unknown class", self._photos[name], f"{wnid} is not among the {_CLASSES} WNIDs")
+        return self._ranks[wnid]
+
+
+def _listed(folders: Iterable[str]) -> str:
+    return ", ".join(folder for folder in folders if folder != ".")

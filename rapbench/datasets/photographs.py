@@ -1,0 +1,86 @@
+"""Image files: read as RGB whatever they hold, refused in one way, told apart by their sizes."""
+
+import hashlib
+import struct
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from rapbench.core.errors import BadData
+
+_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF")
+_DECODING = (
+    *(OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, struct.error, zlib.error),
+    Image.DecompressionBombError,
+)
+"""What Pillow raises on files that are truncated, corrupt or far too large."""
+_MOST_PIXELS = 2**26
+"""More than any photograph has; a few bytes can claim more, and would fill the memory."""
+_MODES = {"1": "black and white", "L": "grey", "P": "palette", "RGBA": "RGB with alpha", "LA": "grey with alpha"}
+
+
+def picture(path: Path) -> Image.Image:
+    """The decoded file in its own pixel mode.
+
+    Raises:
+        BadData: 'missing image' or 'unreadable image'.
+    """
+    try:
+        with Image.open(path, formats=_FORMATS) as image:
+            if image.width * image.height > _MOST_PIXELS:
+                raise ValueError(f"more than {_MOST_PIXELS} pixels")
+            image.load()
+            return image.copy()
+    except FileNotFoundError as error:
+        raise BadData("missing image", path) from error
+    except _DECODING as error:
+        raise _unreadable(path, error) from error
+
+
+def photograph(path: Path) -> tuple[Image.Image, str]:
+    """The file as 8-bit RGB, and a note on what it was converted from: 'converted from CMYK', '' for RGB.
+
+    Grey, palette and CMYK files are converted, an alpha channel is dropped, 16 bits a pixel are scaled to 8.
+
+    Raises:
+        BadData: 'missing image' or 'unreadable image'.
+    """
+    image = picture(path)
+    try:
+        return _rgb(image), _note(image.mode)
+    except ValueError as error:
+        raise _unreadable(path, error) from error
+
+
+def _note(mode: str) -> str:
+    if mode == "RGB":
+        return ""
+    return f"converted from {'16-bit grey' if mode.startswith('I') else _MODES.get(mode, mode)}"
+
+
+def fingerprint(ids: Iterable[str], files: Iterable[Path]) -> str:
+    """16 hexadecimal digits of SHA-256 over ids and file sizes in bytes; the folder the files lie in takes no part."""
+    sizes = (str(file.stat().st_size if file.exists() else None) for file in files)
+    return hashlib.sha256("\n".join((*ids, *sizes)).encode()).hexdigest()[:16]
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):
+        image = _from_16_bits(np.asarray(image))
+    if image.mode == "F":
+        raise ValueError("floating-point pixels")
+    # by way of RGBA, as a palette with transparency has no direct way to RGB without a warning
+    return image.convert("RGBA").convert("RGB") if "transparency" in image.info else image.convert("RGB")
+
+
+def _from_16_bits(values: np.ndarray) -> Image.Image:
+    if values.min() < 0 or values.max() > 65535:
+        raise ValueError("more than 16 bits a pixel")
+    return Image.fromarray(np.rint(values / 257).astype(np.uint8))
+
+
+def _unreadable(path: Path, error: Exception) -> BadData:
+    return BadData("unreadable image", path, str(error).splitlines()[0] if str(error) else type(error).__name__)

@@ -1,0 +1,191 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from rapbench.core.catalogue import parse_call
+from rapbench.core.errors import BadConfig, BadData, DataMissing
+from rapbench.core.types import VOID, Dataset
+from rapbench.datasets import DATASETS
+from rapbench.datasets.voc import Voc
+
+IDS = ("2007_000033", "2007_000042", "2007_000061", "2007_000123", "2007_000129")
+RNG = np.random.default_rng(0)
+CLASSES = np.kron(np.array([[0, 1, 20], [255, 7, 0]], np.uint8), np.ones((100, 100), np.uint8))
+XML = """<annotation><filename>other.jpg</filename><size><width>300</width><height>200</height><depth>3</depth></size>
+<object><name>cow</name><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>
+</annotation>"""
+
+
+def _indexed(classes: np.ndarray) -> Image.Image:
+    image = Image.fromarray(classes)
+    image.putpalette(RNG.integers(0, 256, 768, dtype=np.uint8).tobytes())
+    return image
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A VOC2012 of five photographs of 300 x 200 pixels, of which the second has an XML file."""
+    folder = tmp_path / "data" / "voc" / "VOCdevkit" / "VOC2012"
+    for name in ("ImageSets/Segmentation", "JPEGImages", "SegmentationClass", "Annotations"):
+        (folder / name).mkdir(parents=True)
+    (folder / "ImageSets/Segmentation/val.txt").write_text("".join(f"{name}\n" for name in IDS))
+    for name in IDS:
+        pixels = RNG.integers(0, 256, (200, 300, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"JPEGImages/{name}.jpg")
+        _indexed(CLASSES).save(folder / f"SegmentationClass/{name}.png")
+    (folder / f"Annotations/{IDS[1]}.xml").write_text(XML.format(101, 1, 200, 200))
+    return folder
+
+
+def test_any_folder_on_the_way_to_the_images_will_do(folder: Path) -> None:
+    roots = [folder, folder.parent, folder.parent.parent, folder.parent.parent.parent]
+    sets = [Voc(data_root=root) for root in roots]
+    assert {found.ids for found in sets} == {IDS}
+    assert len({found.fingerprint for found in sets}) == 1
+    assert [len(found) for found in sets] == [5] * 4
+
+
+def test_it_is_what_the_catalogue_builds(folder: Path) -> None:
+    built: Dataset = DATASETS.build(parse_call("voc(preprocess=crop)"), data_root=folder, size=64)
+    assert built == Voc(data_root=folder, size=64, preprocess="crop")
+    assert built[0].image.shape == (3, 64, 64)
+    with pytest.raises(BadConfig, match="'squash' or 'crop'"):
+        DATASETS.build(parse_call("voc(preprocess=stretch)"), data_root=folder, size=64)
+
+
+def test_order_is_the_lists(folder: Path) -> None:
+    (folder / "ImageSets/Segmentation/val.txt").write_text("\n".join(reversed(IDS)))
+    assert Voc(data_root=folder).ids == tuple(reversed(IDS))
+
+
+def test_the_mask_joins_the_classes_and_keeps_void(folder: Path) -> None:
+    mask = Voc(data_root=folder, size=6)[0].mask
+    assert mask is not None
+    expected = np.kron(np.array([[0, 1, 1], [VOID, 1, 0]]), np.ones((3, 2), int))
+    assert mask.dtype == torch.uint8
+    assert mask.tolist() == expected.tolist()
+
+
+def test_boxes_count_pixels_from_one_and_are_absent_without_an_xml_file(folder: Path) -> None:
+    samples = list(Voc(data_root=folder, size=6))
+    assert [sample.boxes is None for sample in samples] == [True, False, True, True, True]
+    assert samples[1].boxes is not None
+    assert samples[1].boxes.dtype == torch.int64
+    assert samples[1].boxes.tolist() == [[2, 0, 4, 6]]
+
+
+def test_a_sample_has_no_label(folder: Path) -> None:
+    sample = Voc(data_root=folder)[-1]
+    assert (sample.id, sample.label) == (IDS[-1], None)
+    assert (sample.image.shape, sample.image.dtype) == ((3, 224, 224), torch.float32)
+    assert 0 <= sample.image.min() < sample.image.max() <= 1
+
+
+def test_images_of_another_size_change_the_fingerprint(folder: Path) -> None:
+    before = Voc(data_root=folder).fingerprint
+    Image.new("RGB", (300, 200)).save(folder / f"JPEGImages/{IDS[3]}.jpg")
+    assert Voc(data_root=folder).fingerprint != before
+
+
+def test_without_a_folder_the_archive_is_named() -> None:
+    with pytest.raises(DataMissing, match=r"VOCtrainval.*--data-root"):
+        Voc()
+
+
+def test_an_empty_folder_is_told_what_was_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(
+        DataMissing, match=r"no ImageSets/Segmentation/val\.txt in .* VOCdevkit/VOC2012.*unpack"
+    ) as error:
+        Voc(data_root=tmp_path)
+    assert str(tmp_path) in str(error.value)
+
+
+def test_an_empty_list_is_missing_data(folder: Path) -> None:
+    (folder / "ImageSets/Segmentation/val.txt").write_text("\n")
+    with pytest.raises(DataMissing, match=r"val\.txt lists no image"):
+        Voc(data_root=folder)
+
+
+@pytest.mark.parametrize(
+    "lost", [f"JPEGImages/{IDS[0]}.jpg", f"SegmentationClass/{IDS[2]}.png", f"JPEGImages/{IDS[4]}.jpg"]
+)
+def test_a_half_extracted_archive_is_noticed_at_once(folder: Path, lost: str) -> None:
+    (folder / lost).unlink()
+    with pytest.raises(DataMissing, match=lost):
+        Voc(data_root=folder)
+
+
+def _spoil(folder: Path, fault: str) -> None:
+    name = IDS[1]
+    photo, mask = folder / f"JPEGImages/{name}.jpg", folder / f"SegmentationClass/{name}.png"
+    xml = folder / f"Annotations/{name}.xml"
+    match fault:
+        case "missing image":
+            photo.unlink()
+        case "unreadable image":
+            photo.write_bytes(photo.read_bytes()[:-2000])
+        case "mask without class indices":
+            _indexed(CLASSES).convert("RGB").save(mask)
+        case "mask of another size than its image":
+            _indexed(CLASSES[:, 1:]).save(mask)
+        case "impossible class in mask":
+            _indexed(CLASSES + 14).save(mask)
+        case "box outside the image":
+            xml.write_text(XML.format(0, 1, 20, 20))
+        case "unsafe XML":
+            xml.write_text("<!DOCTYPE annotation>" + XML.format(1, 1, 20, 20))
+        case "unreadable XML":
+            shutil.copy(photo, xml)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    ["missing image", "unreadable image", "mask without class indices", "mask of another size than its image",
+     "impossible class in mask", "box outside the image", "unsafe XML", "unreadable XML"],
+)  # fmt: skip
+def test_a_fault_spoils_its_own_sample_only(folder: Path, fault: str) -> None:
+    _spoil(folder, fault)
+    voc = Voc(data_root=folder)
+    with pytest.raises(BadData, match=IDS[1]) as error:
+        voc[1]
+    assert error.value.reason == fault
+    assert [voc[index].id for index in (0, 2, 3, 4)] == [IDS[0], *IDS[2:]]
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK"])
+def test_grey_and_cmyk_photographs_have_three_channels(folder: Path, mode: str) -> None:
+    file = folder / f"JPEGImages/{IDS[0]}.jpg"
+    with Image.open(file) as image:
+        converted = image.convert(mode)
+    converted.save(file)
+    assert Voc(data_root=folder)[0].image.shape == (3, 224, 224)
+
+
+@pytest.mark.data
+def test_the_real_photographs_are_whole(data_root: Path) -> None:
+    voc = Voc(data_root=data_root, size=64)
+    counts = np.zeros(256, int)
+    for sample in voc:
+        assert sample.mask is not None
+        counts += np.bincount(sample.mask.flatten(), minlength=256)
+        assert sample.boxes is None or ((sample.boxes >= 0) & (sample.boxes <= 64)).all()
+    assert counts[[0, 1, VOID]].sum() == counts.sum() == len(voc) * 64 * 64
+    assert 0.2 < counts[1] / counts[:2].sum() < 0.35
+
+
+@pytest.mark.data
+def test_real_boxes_hold_nearly_all_of_the_foreground(data_root: Path) -> None:
+    inside = outside = 0
+    for sample in Voc(data_root=data_root):
+        if sample.boxes is None or sample.mask is None:
+            continue
+        covered = torch.zeros(224, 224, dtype=torch.bool)
+        for col0, row0, col1, row1 in sample.boxes.tolist():
+            covered[row0:row1, col0:col1] = True
+        inside += int((covered & (sample.mask == 1)).sum())
+        outside += int((~covered & (sample.mask == 1)).sum())
+    assert outside / (inside + outside) < 0.02
