@@ -1,0 +1,26 @@
+"""Scores of explanations, one file a metric. This file names them and imports none."""
+
+from rapbench.core.catalogue import Catalogue, Entry
+
+METRICS = Catalogue(
+    "metric",
+    {
+        "outside_inside": Entry(
+            "rapbench.metrics.outside_inside:OutsideInside",
+            "relevance outside against inside the object's boxes (Nam et al. 2020, Eq. 11); lower is better",
+        ),
+        "segmentation": Entry(
+            "rapbench.metrics.segmentation:Segmentation",
+            "the thresholded map against the object's mask: pixel accuracy and IoU in percent; higher is better",
+        ),
+        "perturbation": Entry(
+            "rapbench.metrics.perturbation:Perturbation",
+            "the prediction's drop as pixels are erased (Samek et al. 2017): least relevant first, lower is better; "
+            "most relevant first, higher is better",
+        ),
+        "guards": Entry(
+            "rapbench.metrics.guards:Guards",
+            "conservation, finiteness, constant maps and ties; lower is better",
+        ),
+    },
+)

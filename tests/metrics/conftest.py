@@ -1,0 +1,55 @@
+"""Batches of explanations and stored rows, made by hand."""
+
+from collections.abc import Callable
+
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor
+
+from rapbench.core.types import Explained
+
+BLACK = (-2.0, -1.5, -1.0)
+
+
+@pytest.fixture
+def weights() -> Tensor:
+    """A linear classifier (3 · 24 · 24, 5) on images of 24 × 24 pixels."""
+    return torch.randn(3 * 24 * 24, 5, generator=torch.Generator().manual_seed(1)) / 10
+
+
+@pytest.fixture
+def explain(weights: Tensor) -> Callable[..., Explained]:
+    """A batch with the given relevance (N, C, H, W) or pixel map (N, H, W); the rest is random unless given."""
+
+    def build(relevance: Tensor, **given: object) -> Explained:
+        if relevance.ndim == 3:
+            relevance = relevance.unsqueeze(1)
+        n, _, *size = relevance.shape
+        values = {
+            "x": torch.randn(n, 3, *size),
+            "boxes": (None,) * n,
+            "mask": (None,) * n,
+            "black": BLACK,
+            "classify": lambda x: x.flatten(1) @ weights,
+        } | given
+        if "logits" not in values:
+            values["logits"] = values["classify"](values["x"]) if size == [24, 24] else torch.randn(n, 5)
+        values.setdefault("target", values["logits"].argmax(1))
+        return Explained(relevance=relevance, **values)
+
+    return build
+
+
+@pytest.fixture
+def rows_of() -> Callable[..., pd.DataFrame]:
+    """Rows as a run stores them: the metric's columns, the label (unknown by default) and the target."""
+
+    def build(columns: dict[str, Tensor], *, label: object = -1, target: object = 0) -> pd.DataFrame:
+        lists = {name: list(c.numpy()) if c.ndim > 1 else c.numpy() for name, c in columns.items()}
+        n = len(next(iter(columns.values())))
+        return pd.DataFrame(lists | {"index": range(n), "id": [f"image{i}" for i in range(n)]}).assign(
+            label=label, target=target
+        )
+
+    return build

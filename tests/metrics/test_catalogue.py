@@ -1,0 +1,90 @@
+"""Laws of every metric, whatever it measures."""
+
+import dataclasses
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from rapbench.core.catalogue import Call
+from rapbench.core.errors import BadConfig
+from rapbench.metrics import METRICS
+from rapbench.report.statistics import estimate
+
+PARAMETERS = {"perturbation": {"pixels": "20", "steps": "5"}}
+
+
+def build(name):
+    return METRICS.build(Call(name, PARAMETERS.get(name, {})))
+
+
+@pytest.fixture
+def batch(explain):
+    boxes = (torch.tensor([[3, 4, 12, 20]]), torch.tensor([[0, 0, 5, 5], [4, 4, 9, 9]]), torch.tensor([[8, 1, 20, 9]]))
+    masks = tuple((torch.rand(3, 24, 24) < 0.4).to(torch.uint8))
+    return explain(torch.randn(3, 3, 24, 24), boxes=boxes, mask=masks)
+
+
+def one(batch, i):
+    parts = {f.name: getattr(batch, f.name) for f in dataclasses.fields(batch)}
+    return dataclasses.replace(batch, **{k: v[i : i + 1] for k, v in parts.items() if k not in ("classify", "black")})
+
+
+def test_listing_the_metrics_does_not_import_torch():
+    code = "import sys, rapbench.metrics; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_catalogue_line_tells_which_end_is_better(name):
+    assert "is better" in METRICS[name].summary
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_columns_hold_one_exact_entry_per_image(name, batch):
+    for column in build(name)(batch).values():
+        assert column.shape[0] == 3
+        assert column.ndim <= 2
+        assert column.dtype in (torch.float64, torch.int64)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_one_by_one_gives_the_columns_of_the_batch(name, batch):
+    metric = build(name)
+    whole, singles = metric(batch), [metric(one(batch, i)) for i in range(3)]
+    for column, values in whole.items():
+        torch.testing.assert_close(torch.cat([s[column] for s in singles]), values, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("signed", [True, False])
+@pytest.mark.parametrize("name", METRICS)
+def test_every_variant_has_a_value_inside_its_interval(name, signed, batch, rows_of):
+    metric = build(name)
+    rows = rows_of(metric(batch))
+    for variant in metric.variants(signed=signed).values():
+        result = estimate(variant, rows, seed=0, resamples=200)
+        assert result.n == 3
+        assert result.ci_low <= result.value <= result.ci_high
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_non_finite_relevance_is_counted_and_never_averaged(name, batch, rows_of):
+    relevance = batch.relevance.clone()
+    relevance[1, 0, 2, 3], relevance[1, 2, 7, 7] = torch.nan, torch.inf
+    metric = build(name)
+    columns = metric(dataclasses.replace(batch, relevance=relevance))
+    assert columns["num_non_finite"].tolist() == [0, 2, 0]
+    variants = metric.variants(signed=True)
+    counting = {"non_finite", "constant"} if name == "guards" else set()
+    for variant in (v for key, v in variants.items() if key not in counting):
+        result = estimate(variant, rows_of(columns), seed=0, resamples=10)
+        assert result.dropped == {"non-finite relevance": 1}
+        assert np.isfinite(result.value)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_wrong_parameter_is_refused_by_name(name):
+    with pytest.raises(BadConfig, match="no parameter 'colour'"):
+        METRICS.build(Call(name, {"colour": "red"}))
