@@ -1,0 +1,5 @@
+"""`python -m rapbench`."""
+
+from rapbench.cli import main
+
+main()

@@ -1,0 +1,47 @@
+"""The command line: one command a file, each a thin layer over the library."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from typer.core import TyperGroup
+
+from rapbench.cli.list import list_names
+from rapbench.cli.run import run
+from rapbench.cli.table import table
+from rapbench.core.errors import RapbenchError
+
+app = typer.Typer(
+    name="rapbench",
+    help="Scores attribution methods for image classifiers as their papers score them.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.command("run")(run)
+app.command("list")(list_names)
+app.command("table")(table)
+
+
+def main() -> None:
+    """Runs the command line; what the user did wrong is one line on stderr and exit code 2."""
+    command: TyperGroup = typer.main.get_group(app)
+    try:
+        code = command.main(prog_name="rapbench", standalone_mode=False)
+    except RapbenchError as error:
+        sys.exit(_failed(str(error)))
+    except KeyboardInterrupt:
+        sys.stderr.write("rapbench: interrupted; what is done is kept, the same command goes on from there\n")
+        sys.exit(130)
+    except Exception as error:
+        if not hasattr(error, "format_message"):
+            raise
+        sys.exit(_failed(error.format_message()))
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _failed(message: str) -> int:
+    sys.stderr.write(f"rapbench: {' '.join(message.split())}\n")
+    return 2

@@ -1,0 +1,206 @@
+"""A spec made concrete: the loaded data set, classifier, methods and metrics, and what is still to be computed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+
+from rapbench import __version__
+from rapbench.backends import BACKENDS
+from rapbench.core.catalogue import Call, Catalogue, parse_call
+from rapbench.core.errors import BadConfig
+from rapbench.core.types import Classifier, Dataset, Method, Metric
+from rapbench.datasets import DATASETS
+from rapbench.metrics import METRICS
+from rapbench.models.zoo import input_size, load_classifier
+from rapbench.run.spec import Cell, RunSpec, parameters
+from rapbench.run.store import Block, Store
+
+BLOCK_SIZE = 32
+"""Images a shard: what a killed run loses at most, for one method."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Named(Generic[T]):
+    """A method or metric under its canonical name: parameters that are not defaults in brackets."""
+
+    name: str
+    thing: T
+
+    @property
+    def label(self) -> str:
+        """`name(parameter=value, ...)` with what its numbers depend on, in the order of the fields."""
+        defaults = {field.name: field.default for field in fields(self.thing)}  # type: ignore[arg-type]
+        kept = {key: str(value) for key, value in parameters(self.thing).items() if value != defaults[key]}
+        return str(Call(self.name, kept))
+
+    def identity(self) -> dict[str, Any]:
+        """What of it enters a result's key."""
+        return {"name": self.name, "parameters": parameters(self.thing)}
+
+
+@dataclass(frozen=True)
+class Task:
+    """One method on one block of images, with the metrics whose rows are missing."""
+
+    block: Block
+    method: Named[Method]
+    metrics: tuple[Named[Metric], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """Everything a run needs, loaded and checked."""
+
+    spec: RunSpec
+    device: torch.device
+    dataset: Dataset
+    dataset_name: str
+    classifier: Classifier
+    methods: tuple[Named[Method], ...]
+    metrics: tuple[Named[Metric], ...]
+    limit: int
+
+    @cached_property
+    def cells(self) -> Mapping[tuple[str, str], Cell]:
+        """The cell of each (method label, metric label)."""
+        return {(m.label, s.label): self._cell(m, s) for m in self.methods for s in self.metrics}
+
+    def blocks(self, cell: Cell) -> list[Block]:
+        """The shards that a cell consists of."""
+        return blocks(cell.limit)
+
+    def pending(self, store: Store) -> list[Task]:
+        """What is missing in the store, block by block."""
+        tasks = []
+        for block in blocks(self.limit):
+            for method in self.methods:
+                missing = tuple(
+                    s for s in self.metrics if self._missing(store, self.cells[method.label, s.label], block)
+                )
+                if missing or self._maps_missing(method, block):
+                    tasks.append(Task(block, method, missing))
+        return tasks
+
+    def map_file(self, method: Named[Method], image_id: str) -> Path:
+        """Where `--save-maps` puts one map."""
+        assert self.spec.save_maps is not None
+        return self.spec.save_maps / method.label / f"{image_id}.npz"
+
+    def _missing(self, store: Store, cell: Cell, block: Block) -> bool:
+        part = within(block, cell.limit)
+        return part is not None and not store.has(cell, part)
+
+    def _maps_missing(self, method: Named[Method], block: Block) -> bool:
+        if self.spec.save_maps is None:
+            return False
+        ids = self.dataset.ids[block.start : block.stop]
+        return not all(self.map_file(method, image_id).exists() for image_id in ids)
+
+    def _cell(self, method: Named[Method], metric: Named[Metric]) -> Cell:
+        model = self.classifier
+        identity = {
+            "rapbench": __version__,
+            "dataset": {
+                "name": self.dataset_name,
+                "parameters": {k: v for k, v in parameters(self.dataset).items() if k != "data_root"},
+                "fingerprint": self.dataset.fingerprint,
+            },
+            "model": {"name": model.name, "weights": model.weights, "digest": model.digest},
+            "method": {**method.identity(), "backend": self.spec.backend},
+            "metric": metric.identity(),
+            "seed": self.spec.seed,
+            "precision": self.spec.precision,
+            "device": self.device.type,
+        }
+        display = {
+            "dataset": self.dataset_name,
+            "model": model.name,
+            "model_title": model.title,
+            "weights": model.weights,
+            "method": method.label,
+            "method_title": method.thing.title,
+            "backend": self.spec.backend,
+            "metric": metric.label,
+            "signed": method.thing.signed,
+        }
+        images = getattr(metric.thing, "images", None)
+        return Cell(identity=identity, display=display, limit=min(self.limit, images or self.limit))
+
+
+def blocks(limit: int) -> list[Block]:
+    """The first `limit` images cut into shards."""
+    return [Block(start, min(start + BLOCK_SIZE, limit)) for start in range(0, limit, BLOCK_SIZE)]
+
+
+def within(block: Block, limit: int) -> Block | None:
+    """The part of a block below a limit, None where there is none."""
+    return Block(block.start, min(block.stop, limit)) if block.start < limit else None
+
+
+def prepare(spec: RunSpec) -> Experiment:
+    """Loads and checks all that a spec names, before anything is computed."""
+    device = _device(spec)
+    methods = _named(BACKENDS.load(spec.backend), spec.method)
+    call = parse_call(spec.dataset)
+    dataset_class = DATASETS.load(call.name)
+    metrics = _metrics(spec, call.name, dataset_class)
+    dataset: Dataset = DATASETS.build(call, data_root=spec.data_root, size=input_size(spec.model))
+    classifier = load_classifier(spec.model, spec.weights, label_space=dataset_class.label_space, seed=spec.seed)
+    return Experiment(
+        spec=spec,
+        device=device,
+        dataset=dataset,
+        dataset_name=call.name,
+        classifier=classifier,
+        methods=methods,
+        metrics=metrics,
+        limit=min(spec.limit or dataset_class.default_limit or len(dataset), len(dataset)),
+    )
+
+
+def _device(spec: RunSpec) -> torch.device:
+    available = torch.cuda.is_available()
+    if spec.device == "cuda" and not available:
+        raise BadConfig("device cuda: torch finds no CUDA device here; use --device cpu or auto")
+    device = torch.device("cuda" if available and spec.device != "cpu" else "cpu")
+    if spec.precision == "tf32" and device.type == "cpu":
+        raise BadConfig("precision tf32 is a mode of CUDA devices; on the CPU use fp32 or bf16")
+    return device
+
+
+def _named(catalogue: Catalogue, texts: tuple[str, ...]) -> tuple[Named[Any], ...]:
+    calls = [parse_call(text) for text in texts]
+    named = {item.label: item for item in (Named(call.name, catalogue.build(call)) for call in calls)}
+    return tuple(named.values())
+
+
+def _metrics(spec: RunSpec, dataset_name: str, dataset: type[Dataset]) -> tuple[Named[Metric], ...]:
+    """The guards, then the metrics asked for, or all that the samples support."""
+    if not spec.metric:
+        names = [name for name in METRICS if METRICS.load(name).needs <= dataset.provides]
+        return _named(METRICS, tuple(_economical(name, spec, dataset) for name in names))
+    metrics = _named(METRICS, tuple(dict.fromkeys(("guards", *spec.metric))))
+    for metric in metrics:
+        if lacking := metric.thing.needs - dataset.provides:
+            raise BadConfig(f"metric {metric.name} needs {' and '.join(sorted(lacking))}, which {dataset_name} lacks")
+    return metrics
+
+
+def _economical(name: str, spec: RunSpec, dataset: type[Dataset]) -> str:
+    """Perturbation classifies 80 more images an image: by default a generated set perturbs a quarter of its images."""
+    few = name == "perturbation" and spec.limit is None and dataset.default_limit is not None
+    return f"{name}(images={dataset.default_limit // 4})" if few and dataset.default_limit else name
+
+
+def versions() -> dict[str, str]:
+    """Versions of what numbers depend on."""
+    return {name: version(name) for name in ("rapbench", "torch", "torchvision", "numpy")}

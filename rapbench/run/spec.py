@@ -1,0 +1,109 @@
+"""What a run is asked for, and the key under which each part of its results is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from rapbench.core.catalogue import nearest, split_calls
+from rapbench.core.errors import BadConfig, DataMissing
+
+Precision = Literal["fp32", "tf32", "bf16"]
+
+
+class RunSpec(BaseModel):
+    """A run as typed: every field is the option of `rapbench run` with the same name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: tuple[str, ...] = ("rap",)
+    model: str = "vgg16"
+    weights: str = "auto"
+    dataset: str = "scenes"
+    data_root: Path | None = None
+    metric: tuple[str, ...] = ()
+    limit: int | None = Field(default=None, ge=1)
+    seed: int = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    batch_size: int | None = Field(default=None, ge=1)
+    precision: Precision = "fp32"
+    backend: str = "native"
+    out: Path = Path("results/runs")
+    save_maps: Path | None = None
+    strict: bool = False
+
+    @field_validator("method", "metric", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        """`a,b` and `["a", "b"]` mean the same; each name once, in the order given."""
+        texts = [value] if isinstance(value, str) else value
+        if not isinstance(texts, (list, tuple)):
+            return value
+        return tuple(dict.fromkeys(str(call) for call in split_calls([str(text) for text in texts])))
+
+    @classmethod
+    def read(cls, config: Path | None, options: Mapping[str, object]) -> RunSpec:
+        """The spec of a TOML file with options laid over it; an option that is None, empty or False was not given.
+
+        Raises:
+            DataMissing: no such file.
+            BadConfig: not TOML, an unknown field (the message offers the nearest), or a value out of range.
+        """
+        given = {key: value for key, value in options.items() if value not in (None, [], (), False)}
+        values = {**(_toml(config) if config else {}), **given}
+        for key in values:
+            if key not in cls.model_fields:
+                raise BadConfig(f"{config}: no setting {key!r}: {nearest(key, list(cls.model_fields))}")
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise BadConfig(f"{'.'.join(map(str, first['loc'][:1]))}: {first['msg']}") from error
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise DataMissing(f"no config file {path}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise BadConfig(f"{path}: {error}") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """The smallest part of a run that is stored by itself: one method's rows for one metric.
+
+    Attributes:
+        identity: all that its numbers depend on; hashed into the key.
+        display: what tables print; two cells that differ in this alone are the same.
+        limit: how many images, in the data set's order, the run wants of it.
+    """
+
+    identity: Mapping[str, Any]
+    display: Mapping[str, Any]
+    limit: int = field(compare=False)
+
+    @property
+    def key(self) -> str:
+        """16 hexadecimal digits that change exactly when the numbers may."""
+        return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def folder(self) -> str:
+        """Name of its folder: readable parts, then the key."""
+        parts = (self.identity[part]["name"].rpartition(":")[2] for part in ("dataset", "model", "method", "metric"))
+        return ".".join([*parts, self.key])
+
+
+def parameters(thing: Any) -> dict[str, Any]:
+    """The parameters of a method, metric or data set that its numbers depend on, defaults included."""
+    kept = [f.name for f in fields(thing) if not f.metadata.get("selection")]
+    return {key: value for key, value in asdict(thing).items() if key in kept}

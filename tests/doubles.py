@@ -1,0 +1,112 @@
+"""A data set, a network and methods that behave as a test needs, named on the command line as code from outside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from rapbench.core.errors import BadData
+from rapbench.core.types import Need, Sample
+
+
+def tiny(weights: None = None, num_classes: int = 1000) -> nn.Module:
+    """A network of two weighted layers that is quick at 224 x 224."""
+    return nn.Sequential(nn.Conv2d(3, 4, 16, stride=16), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 14 * 14, num_classes))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Squares:
+    """Bright squares on noise, with box and mask; chosen images cannot be read."""
+
+    name: ClassVar[str] = "squares"
+    label_space: ClassVar[str] = ""
+    provides: ClassVar[frozenset[Need]] = frozenset({"boxes", "mask"})
+    default_limit: ClassVar[int | None] = None
+
+    data_root: Path | None = None
+    size: int = 224
+    count: int = 40
+    unreadable_every: int = 0
+    grey_every: int = 0
+
+    @property
+    def fingerprint(self) -> str:
+        return "1"
+
+    @cached_property
+    def ids(self) -> tuple[str, ...]:
+        return tuple(f"square-{n}" for n in range(self.count))
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Sample:
+        if self.unreadable_every and index % self.unreadable_every == 1:
+            raise BadData("unreadable image", f"square-{index}.png")
+        generator = torch.Generator().manual_seed(index)
+        image = torch.rand(3, self.size, self.size, generator=generator) / 2
+        mask = torch.zeros(self.size, self.size, dtype=torch.uint8)
+        start = 20 + index % 60
+        mask[start : start + 80, start : start + 80] = 1
+        box = torch.tensor([[start, start, start + 80, start + 80]])
+        note = "converted from grey" if self.grey_every and index % self.grey_every == 0 else ""
+        return Sample(id=self.ids[index], image=image + mask / 2, boxes=box, mask=mask, note=note)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unlabelled(Squares):
+    """The same without annotations."""
+
+    provides: ClassVar[frozenset[Need]] = frozenset()
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = super().__getitem__(index)
+        return Sample(id=sample.id, image=sample.image)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counting:
+    """The input itself as its relevance; counts what it explained."""
+
+    title: ClassVar[str] = "Counting"
+    signed: ClassVar[bool] = True
+    explained: ClassVar[list[int]] = []
+
+    shift: float = 0.0
+
+    def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
+        self.explained.append(len(x))
+        return x + self.shift
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hungry:
+    """Needs more memory than there is for more than `fits` images."""
+
+    title: ClassVar[str] = "Hungry"
+    signed: ClassVar[bool] = True
+    sizes: ClassVar[list[int]] = []
+
+    fits: int = 3
+
+    def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
+        self.sizes.append(len(x))
+        if len(x) > self.fits:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return x
+
+
+@dataclass(frozen=True, kw_only=True)
+class Broken:
+    """Returns a value that is not finite for every image whose seed is even."""
+
+    title: ClassVar[str] = "Broken"
+    signed: ClassVar[bool] = True
+
+    def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
+        return torch.where((seeds % 2 == 0).view(-1, 1, 1, 1), torch.nan, x)

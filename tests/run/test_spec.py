@@ -1,0 +1,121 @@
+"""Specs and keys."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rapbench.core.errors import BadConfig, DataMissing
+from rapbench.run.plan import Experiment, prepare
+from rapbench.run.spec import RunSpec
+
+BASE = {"model": "doubles:tiny", "weights": "random", "dataset": "doubles:Squares", "metric": ["perturbation"]}
+
+
+def experiment(**options: object) -> Experiment:
+    return prepare(RunSpec.read(None, {**BASE, "device": "cpu", **options}))
+
+
+def key(**options: object) -> str:
+    cells = experiment(**options).cells
+    return next(cell.key for (_, metric), cell in cells.items() if metric != "guards")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"method": ["lrp_a1b0"]},
+        {"method": ["rap(routing=paper)"]},
+        {"metric": ["perturbation(space=raw)"]},
+        {"metric": ["segmentation"]},
+        {"seed": 1},
+        {"precision": "bf16"},
+        {"dataset": "doubles:Squares(count=39)"},
+        {"dataset": "doubles:Unlabelled"},
+        {"model": "squeezenet1_1"},
+    ],
+    ids=str,
+)
+def test_the_key_changes_when_numbers_may(options: dict[str, object]) -> None:
+    assert key(**options) != key()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"limit": 7},
+        {"batch_size": 1},
+        {"metric": ["perturbation(images=3)"]},
+        {"metric": ["perturbation(pixels=100)"]},
+        {"method": ["rap(routing=official)"]},
+        {"out": Path("elsewhere")},
+        {"data_root": Path("elsewhere")},
+        {"strict": True},
+        {"save_maps": Path("maps")},
+    ],
+    ids=str,
+)
+def test_the_key_stays_when_numbers_stay(options: dict[str, object]) -> None:
+    assert key(**options) == key()
+
+
+def test_labels_name_only_what_is_not_a_default() -> None:
+    found = experiment(method=["rap(routing=official)", "lrp_a2b1(bias=signed)"], metric=["perturbation(images=4)"])
+    assert [method.label for method in found.methods] == ["rap", "lrp_a2b1(bias=signed)"]
+    assert [metric.label for metric in found.metrics] == ["guards", "perturbation"]
+
+
+def test_the_command_line_goes_before_the_config_file(tmp_path: Path) -> None:
+    config = tmp_path / "a.toml"
+    config.write_text('method = ["rap", "random"]\nmodel = "resnet50"\nlimit = 5\nstrict = true\n')
+    spec = RunSpec.read(config, {"model": "vgg16", "limit": None, "method": [], "strict": False})
+    assert (spec.method, spec.model, spec.limit, spec.strict) == (("rap", "random"), "vgg16", 5, True)
+
+
+def test_methods_are_joined_by_commas_or_listed_and_each_kept_once() -> None:
+    assert RunSpec.read(None, {"method": ["rap,random", "rap"]}).method == ("rap", "random")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('metod = "rap"', "no setting 'metod': did you mean method"),
+        ("limit = 0", "limit: .*greater than or equal to 1"),
+        ('precision = "fp64"', "precision: "),
+        ("method = [", "a.toml"),
+        ("batch_size = -1", "batch_size: "),
+    ],
+)
+def test_a_wrong_config_is_refused_in_one_line(tmp_path: Path, text: str, message: str) -> None:
+    config = tmp_path / "a.toml"
+    config.write_text(text)
+    with pytest.raises(BadConfig, match=message):
+        RunSpec.read(config, {})
+
+
+def test_a_missing_config_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataMissing, match=r"no config file .*b\.toml"):
+        RunSpec.read(tmp_path / "b.toml", {})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"metric": ["segmentation"], "dataset": "doubles:Unlabelled"}, "segmentation needs mask, which"),
+        ({"precision": "tf32"}, "tf32 is a mode of CUDA devices"),
+    ],
+)
+def test_contradictions_are_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(BadConfig, match=message):
+        experiment(**options)
+
+
+def test_by_default_every_metric_that_the_images_support_is_computed() -> None:
+    assert [m.name for m in experiment(metric=[]).metrics] == [
+        "outside_inside",
+        "segmentation",
+        "perturbation",
+        "guards",
+    ]
+    assert [m.name for m in experiment(metric=[], dataset="doubles:Unlabelled").metrics] == ["perturbation", "guards"]
