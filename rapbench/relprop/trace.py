@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -66,8 +65,10 @@ _PURE: dict[str, Callable[..., Any]] = {
     "add_": torch.add,
 }
 """What runs instead of operations that may write into their input."""
+_WRITING = {operator.iadd, operator.imul, operator.isub, operator.itruediv}
 _BUNDLES = {"chunk", "split", "unbind"}
-_GEOMETRY = {"stride": 1, "padding": 0, "dilation": 1}
+_CONVOLUTION: dict[str, Any] = {"weight": None, "bias": None, "stride": 1, "padding": 0, "dilation": 1, "groups": 1}
+"""Arguments of a convolution after its input, in order, with their defaults."""
 _STATISTICS = ("running_mean", "running_var", "weight", "bias", "eps")
 
 
@@ -119,7 +120,7 @@ class _Lowering:
         self.layers: list[Layer] = []
         self.position: dict[fx.Node, int] = {}
         self.constant: dict[fx.Node, object] = {}
-        self.bundle: dict[fx.Node, fx.Node] = {}
+        self.bundles: set[fx.Node] = set()
 
     def graph(self, nodes: fx.graph._node_list) -> Graph:
         for node in nodes:
@@ -128,8 +129,17 @@ class _Lowering:
             layer = getattr(self, f"_{node.op}")(node)
             if layer is not None:
                 self.position[node] = len(self.layers)
+                if self._writes(node):  # whoever reads the input from here on reads the result
+                    self.position[node.all_input_nodes[0]] = len(self.layers)
                 self.layers.append(layer)
         raise AssertionError("a traced graph has an output")
+
+    def _writes(self, node: fx.Node) -> bool:
+        """Whether an operation writes its result into its first input."""
+        if node.op == "call_module":
+            return bool(getattr(self.model.get_submodule(str(node.target)), "inplace", False))
+        method = node.op == "call_method" and str(node.target).endswith("_")
+        return method or node.target in _WRITING or bool(node.kwargs.get("inplace"))
 
     def _output(self, node: fx.Node) -> int:
         result = node.args[0]
@@ -154,7 +164,9 @@ class _Lowering:
             "inputs": self._positions(node)[0],
         }
         if isinstance(module, nn.modules.conv._ConvNd) and not module.transposed:
-            return _convolution(module, common)
+            if module.padding_mode != "zeros":
+                return Unsupported(**common, function=module)
+            return _convolution(common, module, **{key: getattr(module, key) for key in _CONVOLUTION})
         if isinstance(module, nn.Linear):
             return Dense(**common, function=module, weight=module.weight, bias=module.bias)
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None:
@@ -172,15 +184,16 @@ class _Lowering:
 
     def _call(self, node: fx.Node, name: str, target: Callable[..., Any]) -> Layer | None:
         if name in _BUNDLES:
-            self.bundle[node] = node
+            self.bundles.add(node)
             return None
         source = node.args[0] if node.args else None
-        if isinstance(source, fx.Node) and source in self.bundle:
+        if name == "getitem" and isinstance(source, fx.Node) and source in self.bundles:
             return self._member(node, source)
         inputs, sizes = self._positions(node)
         kind = self._kind(node, name, inputs)
         common: dict[str, Any] = {"name": node.name, "operation": name, "inputs": inputs, "sizes": sizes}
-        function = _PURE.get(name) or partial(_apply, target, *self._templates(node))
+        target = _PURE.get(name, target)
+        function = target if kind is Rectifier else partial(_apply, target, *self._templates(node))
         if kind in (Convolution, Dense, BatchNorm):
             return self._functional(node, kind, common, function)
         return kind(**common, function=function)
@@ -210,7 +223,7 @@ class _Lowering:
     ) -> Layer:
         """A convolution, dense layer or batch norm written as a function call."""
         names = {
-            Convolution: ["input", "weight", "bias", "stride", "padding", "dilation", "groups"],
+            Convolution: ["input", *_CONVOLUTION],
             Dense: ["input", "weight", "bias"],
             BatchNorm: ["input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps"],
         }[kind]
@@ -222,12 +235,7 @@ class _Lowering:
             return _batch_norm(common, {key: given.get(key, 1e-5 if key == "eps" else None) for key in _STATISTICS})
         if kind is Dense:
             return Dense(**common, function=function, weight=given["weight"], bias=given.get("bias"))
-        dims = given["weight"].dim() - 2
-        if isinstance(given.get("padding", 0), str):
-            return Unsupported(**common, function=function)
-        geometry: dict[str, Any] = {key: _tuple(given.get(key, default), dims) for key, default in _GEOMETRY.items()}
-        tensors = {"weight": given["weight"], "bias": given.get("bias"), "groups": given.get("groups", 1)}
-        return Convolution(**common, function=function, **tensors, **geometry)
+        return _convolution(common, function, **{key: given.get(key, default) for key, default in _CONVOLUTION.items()})
 
     def _templates(self, node: fx.Node) -> tuple[Any, Any]:
         """A node's arguments with a slot where a layer's value goes and every constant in its place."""
@@ -235,6 +243,8 @@ class _Lowering:
         order = (*inputs, *sizes)
 
         def slot(n: fx.Node) -> Any:
+            if n in self.bundles:
+                raise UnsupportedLayer(f"{n.target} at node {n.name!r} is used whole; only its parts one by one can be")
             return _Slot(order.index(self.position[n])) if n in self.position else self.constant[n]
 
         return fx.node.map_arg(node.args, slot), fx.node.map_arg(node.kwargs, slot)
@@ -259,23 +269,26 @@ def _batch_norm(common: dict[str, Any], given: dict[str, Any]) -> BatchNorm:
     return BatchNorm(**common, function=function, **given)
 
 
-def _convolution(module: nn.modules.conv._ConvNd, common: dict[str, Any]) -> Layer:
-    padding = module.padding
-    if isinstance(padding, str):
-        total = [d * (k - 1) for d, k in zip(module.dilation, module.kernel_size, strict=True)]
-        if padding == "same" and any(t % 2 for t in total):
-            return Unsupported(**common, function=module)
-        padding = tuple(t // 2 if padding == "same" else 0 for t in total)
-    if module.padding_mode != "zeros" and math.prod(p + 1 for p in padding) > 1:
-        return Unsupported(**common, function=module)
-    geometry: dict[str, Any] = {
-        "stride": module.stride,
-        "padding": padding,
-        "dilation": module.dilation,
-        "groups": module.groups,
-    }
-    tensors: dict[str, Any] = {"weight": module.weight, "bias": module.bias}
-    return Convolution(**common, function=module, **tensors, **geometry)
+def _convolution(
+    common: dict[str, Any],
+    function: Callable[..., Any],
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+) -> Layer:
+    dims = weight.dim() - 2
+    stride, dilation = _tuple(stride, dims), _tuple(dilation, dims)
+    if padding == "same":
+        total = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
+        if any(t % 2 for t in total):
+            return Unsupported(**common, function=function)
+        padding = tuple(t // 2 for t in total)
+    padding = _tuple(0 if padding == "valid" else padding, dims)
+    geometry = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    return Convolution(**common, function=function, weight=weight, bias=bias, **geometry)
 
 
 class _Slot(int):

@@ -122,7 +122,10 @@ def test_alpha_beta_agrees_with_zennit_without_biases(method: LRPAlpha1Beta0, al
             nn.init.zeros_(layer.bias)
     classes = target(net)
     rule = zennit.rules.AlphaBeta(alpha, beta, stabilizer=1e-30)
-    table = [(zennit.types.Activation, zennit.rules.Pass()), (zennit.types.AvgPool, zennit.rules.Norm(stabilizer=1e-30))]
+    table = [
+        (zennit.types.Activation, zennit.rules.Pass()),
+        (zennit.types.AvgPool, zennit.rules.Norm(stabilizer=1e-30)),
+    ]
     composite = zennit.composites.LayerMapComposite([*table, (zennit.types.Linear, rule)])
     start = torch.zeros(3, 5, dtype=x.dtype).scatter(1, classes.unsqueeze(1), score(net, x, classes).unsqueeze(1))
     with composite.context(net) as modified:

@@ -77,7 +77,9 @@ def test_alpha_beta_is_its_equation_over_contributions(seen: Node, handling: str
         "innvestigate": (b, b),
     }[handling]
     up, down = z.clamp(min=0), z.clamp(max=0)
-    share = alpha * divided(up, up.sum(1, keepdim=True) + above) - beta * divided(down, down.sum(1, keepdim=True) + below)
+    share = alpha * divided(up, up.sum(1, keepdim=True) + above) - beta * divided(
+        down, down.sum(1, keepdim=True) + below
+    )
     expected = (share * r.flatten(1).unsqueeze(1)).sum(2)
     (found,) = AlphaBeta(alpha, beta, handling)(seen, r)  # type: ignore[arg-type]
     assert relative(found.flatten(1), expected) < 1e-12

@@ -8,6 +8,7 @@ import pytest
 import torch
 from networks import NETWORKS, images, network, relative
 from torch import Tensor, nn
+from torch.nn import functional
 from torchvision import models
 
 from rapbench.core.errors import UnsupportedLayer
@@ -62,6 +63,55 @@ def test_folding_batch_norms_keeps_the_logits(name: str) -> None:
     assert relative(folded(x), graph(x)) < 1e-12
     kept = [layer for layer in folded.layers if isinstance(layer, BatchNorm)]
     assert len(kept) == (3 if name == "dense" else 0), "a norm that no convolution alone feeds stays"
+
+
+class WritesInPlace(nn.Module):
+    """What is read again after an operation wrote into it is the result of that operation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.relu, self.fc = nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        a = self.conv(x)
+        b = self.relu(a)
+        c = self.conv(x)
+        c.add_(a)
+        functional.relu(c, inplace=True)
+        d = c.clone()
+        d += 1
+        return self.fc((a + b + c + d).mean([2, 3]))
+
+
+def test_values_written_in_place_are_read_as_the_network_reads_them() -> None:
+    net, x = WritesInPlace().double(), images()
+    assert relative(trace(net)(x), net(x.clone())) < 1e-12
+
+
+@pytest.mark.parametrize("padding", ["same", "valid", 1, (2, 0)])
+def test_functional_convolutions_know_their_geometry(padding: str | int | tuple[int, int]) -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight, self.fc = nn.Parameter(torch.randn(4, 3, 3, 3)), nn.LazyLinear(2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = functional.conv2d(x, self.weight, padding=padding)
+            return self.fc(torch.relu(y).flatten(1))
+
+    net, x = Net(), images().float()
+    logits = net(x)
+    relevance = RAP()(net, x, torch.zeros(3, dtype=torch.int64), seeds=torch.zeros(3))
+    assert relative(relevance.sum((1, 2, 3)), logits[:, 0]) < 1e-4
+
+
+def test_a_chunk_that_is_used_whole_is_refused() -> None:
+    class Whole(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.cat(x.chunk(3, 1), 0)
+
+    with pytest.raises(UnsupportedLayer, match="chunk at node 'chunk' is used whole"):
+        trace(Whole())
 
 
 def test_first_and_last_weighted_layers_are_found() -> None:
@@ -126,7 +176,9 @@ def test_two_outputs_are_refused() -> None:
 
 
 def test_a_padding_that_is_not_zero_is_refused_by_rules_and_run_by_gradients() -> None:
-    net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect"), nn.ReLU(), nn.Flatten(), nn.Linear(256, 2))
+    net = nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect"), nn.ReLU(), nn.Flatten(), nn.Linear(256, 2)
+    )
     graph = trace(net)
     assert isinstance(graph.layers[1], Unsupported)
     assert not isinstance(graph.layers[2], Identity)
