@@ -50,7 +50,7 @@ _FUNCTIONS: dict[str, type[Layer]] = {
     ),
     **dict.fromkeys(["max_pool1d", "max_pool2d", "max_pool3d", "adaptive_max_pool2d"], MaxPool),
     **dict.fromkeys(["avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool2d", "mean"], AveragePool),
-    **dict.fromkeys(["add", "add_", "iadd"], Add),
+    **dict.fromkeys(["add", "add_"], Add),
     **dict.fromkeys(["cat", "concat"], Concatenate),
     **dict.fromkeys(["size", "dim"], Size),
     **dict.fromkeys(["batch_norm"], BatchNorm),
@@ -61,11 +61,9 @@ _PURE: dict[str, Callable[..., Any]] = {
     "relu": torch.relu,
     "relu_": torch.relu,
     "relu6": functional.relu6,
-    "iadd": torch.add,
     "add_": torch.add,
 }
 """What runs instead of operations that may write into their input."""
-_WRITING = {operator.iadd, operator.imul, operator.isub, operator.itruediv}
 _BUNDLES = {"chunk", "split", "unbind"}
 _CONVOLUTION: dict[str, Any] = {"weight": None, "bias": None, "stride": 1, "padding": 0, "dilation": 1, "groups": 1}
 """Arguments of a convolution after its input, in order, with their defaults."""
@@ -139,7 +137,7 @@ class _Lowering:
         if node.op == "call_module":
             return bool(getattr(self.model.get_submodule(str(node.target)), "inplace", False))
         method = node.op == "call_method" and str(node.target).endswith("_")
-        return method or node.target in _WRITING or bool(node.kwargs.get("inplace"))
+        return method or bool(node.kwargs.get("inplace"))
 
     def _output(self, node: fx.Node) -> int:
         result = node.args[0]
@@ -202,7 +200,7 @@ class _Lowering:
         if not inputs or (name == "getattr" and node.args[1] == "shape"):
             return Size
         kind = _FUNCTIONS.get(name, Unsupported)
-        if kind is Add and (len(inputs) < 2 or node.kwargs.get("alpha", 1) != 1):
+        if kind is Add and not (len(node.args) == 2 and all(a in self.position for a in node.args) and not node.kwargs):
             return Unsupported
         return kind
 
@@ -251,7 +249,7 @@ class _Lowering:
 
     def _positions(self, node: fx.Node) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Positions of the tensors and of the sizes among a node's arguments, each once, in order."""
-        found = [self.position[n] for n in node.all_input_nodes if n in self.position]
+        found = dict.fromkeys(self.position[n] for n in node.all_input_nodes if n in self.position)
         sizes = tuple(i for i in found if isinstance(self.layers[i], Size))
         return tuple(i for i in found if i not in sizes), sizes
 

@@ -115,8 +115,8 @@ def _value(result: Result) -> str:
 
 
 def _number(value: float) -> str:
-    """Three decimals, two for percentages, powers of ten for what would print as zero."""
-    if value and abs(value) < 5e-4:
+    """Three decimals, two from ten on, powers of ten for what would print as zero or run wide."""
+    if value and not 5e-4 <= abs(value) < 1e4:
         return f"{value:.0e}"
     return f"{value:.2f}" if abs(value) >= 10 else f"{value:.3f}"
 

@@ -25,8 +25,8 @@ from rapbench.run.store import Block, Incident, Store, write_whole
 Progress = Callable[[int], None]
 """Told how many more (image, method) pairs are done."""
 
-_BATCH = {"cpu": (8, 32), "cuda": (32, 256)}
-"""Images a batch when explaining and when only classifying, by device."""
+_BATCH = {"cpu": (8, 8), "cuda": (32, 256)}
+"""Images a batch when explaining and when only classifying: on a CPU, what stays in its caches."""
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,15 @@ def test_negative_relevance_of_the_two_routings_differs_only_in_convolutions() -
     assert torch.equal(*both(dense))
 
 
+def test_in_a_network_of_one_layer_the_first_step_goes_before_the_pixel_rule() -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(12, 3).double())
+    x = torch.randn(1, 3, 2, 2, dtype=torch.float64)
+    shares = x.flatten() * net[1].weight[1].detach()
+    expected = shares.abs() * score(net, x, torch.tensor([1])) / shares.abs().sum()
+    found = RAP()(net, x, torch.tensor([1]), seeds=SEEDS)
+    assert relative(found.flatten(), expected) < 1e-12
+
+
 def test_integrated_gradients_are_complete() -> None:
     net, x = network("vgg"), images()
     change = score(net, x, target(net)) - score(net, torch.zeros_like(x), target(net))
