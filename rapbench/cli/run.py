@@ -36,7 +36,7 @@ def run(
         list[str] | None,
         typer.Option(help="Metrics, like --method. [default: all that the images support]"),
     ] = None,
-    limit: Annotated[int | None, typer.Option(help="Only the first images. [default: all; 64 of scenes]")] = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first images. [default: all; 96 of scenes]")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random. [default: 0]")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda. [default: auto]")] = None,
     batch_size: Annotated[

@@ -6,21 +6,44 @@ METHODS = Catalogue(
     "method",
     {
         "rap": Entry("rapbench.methods.rap:RAP", "Relative Attributing Propagation (Nam et al. 2020)"),
+        "lrp_zero": Entry("rapbench.methods.lrp:LRPZero", "LRP-0 (Bach et al. 2015)"),
+        "lrp_epsilon": Entry("rapbench.methods.lrp:LRPEpsilon", "LRP, epsilon rule (Bach et al. 2015)"),
+        "lrp_gamma": Entry("rapbench.methods.lrp:LRPGamma", "LRP, gamma rule (Montavon et al. 2019)"),
+        "lrp_alpha_beta": Entry("rapbench.methods.lrp:LRPAlphaBeta", "LRP, alpha-beta rule (Bach et al. 2015)"),
         "lrp_a1b0": Entry("rapbench.methods.lrp:LRPAlpha1Beta0", "LRP, alpha 1 beta 0 (Bach et al. 2015)"),
         "lrp_a2b1": Entry("rapbench.methods.lrp:LRPAlpha2Beta1", "LRP, alpha 2 beta 1 (Bach et al. 2015)"),
-        "gradient": Entry("rapbench.methods.gradient:Gradient", "magnitude of the gradient (Simonyan et al. 2014)"),
-        "input_gradient": Entry(
-            "rapbench.methods.gradient:InputGradient", "input times gradient (Shrikumar et al. 2016)"
+        "lrp_z_plus": Entry("rapbench.methods.lrp:LRPZPlus", "LRP, z+ rule (Montavon et al. 2017)"),
+        "lrp_z_beta": Entry("rapbench.methods.lrp:LRPZBeta", "z+ in hidden layers, z-beta at pixels"),
+        "lrp_w_square": Entry("rapbench.methods.lrp:LRPWSquare", "LRP, w-square rule (Montavon et al. 2017)"),
+        "lrp_flat": Entry("rapbench.methods.lrp:LRPFlat", "LRP, flat rule (Lapuschkin et al. 2017)"),
+        "lrp_epsilon_plus": Entry("rapbench.methods.lrp:LRPEpsilonPlus", "epsilon in dense layers, z+ in convolutions"),
+        "lrp_epsilon_plus_flat": Entry("rapbench.methods.lrp:LRPEpsilonPlusFlat", "the same, flat at pixels"),
+        "lrp_epsilon_gamma_box": Entry(
+            "rapbench.methods.lrp:LRPEpsilonGammaBox",
+            "epsilon in dense layers, gamma in convolutions, z-beta at pixels",
         ),
+        "deep_taylor": Entry("rapbench.methods.lrp:DeepTaylor", "deep Taylor decomposition (Montavon et al. 2017)"),
+        "deeplift_rescale": Entry(
+            "rapbench.methods.deeplift:DeepLiftRescale", "DeepLIFT, Rescale rule (Shrikumar et al. 2017)"
+        ),
+        "gradient": Entry("rapbench.methods.gradient:Gradient", "magnitude of the gradient (Simonyan et al. 2014)"),
+        "input_gradient": Entry("rapbench.methods.gradient:InputGradient", "input times gradient"),
         "integrated_gradients": Entry(
             "rapbench.methods.integrated:IntegratedGradients", "gradients along a path (Sundararajan et al. 2017)"
         ),
-        "guided_backprop": Entry(
-            "rapbench.methods.guided:GuidedBackprop",
-            "gradient through ReLUs in both directions (Springenberg et al. 2015)",
+        "smooth_grad": Entry("rapbench.methods.smooth_grad:SmoothGrad", "gradients under noise (Smilkov et al. 2017)"),
+        "smooth_grad_squared": Entry(
+            "rapbench.methods.smooth_grad:SmoothGradSquared", "squared gradients under noise (Hooker et al. 2019)"
         ),
+        "deconvnet": Entry("rapbench.methods.guided:DeconvNet", "positive gradients at ReLUs (Zeiler and Fergus 2014)"),
+        "guided_backprop": Entry(
+            "rapbench.methods.guided:GuidedBackprop", "the same, at active ReLUs only (Springenberg et al. 2015)"
+        ),
+        "grad_cam": Entry("rapbench.methods.cam:GradCam", "class activation map (Selvaraju et al. 2017)"),
+        "guided_grad_cam": Entry("rapbench.methods.cam:GuidedGradCam", "Grad-CAM times Guided Backprop"),
         "random": Entry("rapbench.methods.control:Random", "control: normal noise, seeded per image"),
         "center": Entry("rapbench.methods.control:Center", "control: a square around the image's centre"),
+        "edge": Entry("rapbench.methods.control:Edge", "control: contrast, by the Sobel operator"),
         "all_background": Entry("rapbench.methods.control:AllBackground", "control: nothing is relevant"),
         "all_foreground": Entry("rapbench.methods.control:AllForeground", "control: every pixel is equally relevant"),
     },

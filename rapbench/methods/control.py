@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,3 +55,18 @@ class AllForeground:
 
     def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
         return torch.ones_like(x)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edge:
+    """Magnitude of the Sobel gradient of the channels' mean, shared evenly by the channels: where contrast is."""
+
+    title: ClassVar[str] = "Edge"
+    signed: ClassVar[bool] = False
+
+    def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
+        sobel = x.new_tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]])
+        grey = functional.pad(x.mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
+        slopes: Tensor = functional.conv2d(grey, torch.stack([sobel, sobel.t()]).unsqueeze(1))
+        magnitude = slopes.square().sum(1, keepdim=True).sqrt()
+        return (magnitude / x.shape[1]).expand_as(x).clone()

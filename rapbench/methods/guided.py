@@ -1,4 +1,4 @@
-"""Guided backpropagation."""
+"""Gradients whose backward pass through ReLUs keeps only what is positive."""
 
 from __future__ import annotations
 
@@ -43,3 +43,34 @@ class GuidedBackprop:
 
     def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
         return input_gradients(trace(model).replacing(Rectifier, guided), x, target)
+
+
+class _Deconvolved(torch.autograd.Function):
+    """A rectifier whose backward pass is the rectifier itself."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, function: Callable[..., Tensor]) -> Tensor:  # noqa: ARG004 - autograd's signature
+        return function(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:  # noqa: ARG004 - autograd's signature
+        return gradients[0].clamp(min=0), None
+
+
+def deconvolved(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A rectifier through which every positive gradient passes back, whatever its input was."""
+    return lambda x: _Deconvolved.apply(x, function)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeconvNet:
+    """The gradient where every ReLU passes G_in = max(G_out, 0).
+
+    Source: Zeiler and Fergus 2014, Section 2.1.
+    """
+
+    title: ClassVar[str] = "DeconvNet"
+    signed: ClassVar[bool] = True
+
+    def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
+        return input_gradients(trace(model).replacing(Rectifier, deconvolved), x, target)

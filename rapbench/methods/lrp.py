@@ -1,4 +1,4 @@
-"""Layer-wise relevance propagation."""
+"""Layer-wise relevance propagation: every method is a table of rules."""
 
 from __future__ import annotations
 
@@ -14,78 +14,315 @@ from rapbench.relprop.layers import (
     AveragePool,
     BatchNorm,
     Concatenate,
+    Convolution,
+    Dense,
     Identity,
     MaxPool,
     Rearrange,
     Rectifier,
-    Weighted,
 )
-from rapbench.relprop.rules import AlphaBeta, Bias, Pass, Proportional, Route, ZBeta
+from rapbench.relprop.rules import (
+    AlphaBeta,
+    Bias,
+    Epsilon,
+    Flat,
+    Gamma,
+    Pass,
+    Proportional,
+    Route,
+    WSquare,
+    ZBeta,
+)
 from rapbench.relprop.trace import trace
 
 
-def lrp_composite(weighted: Rule, *, batch_norm: Rule, first: Rule | None = None) -> Composite:
-    """The table of an LRP method in which every weighted layer follows one rule."""
-    return Composite(
-        table=(
-            (Weighted, weighted),
-            (Rectifier, Pass()),
-            (Identity, Pass()),
-            (BatchNorm, batch_norm),
-            (MaxPool, Route()),
-            (Rearrange, Route()),
-            (Concatenate, Route()),
-            (AveragePool, Proportional()),
-            (Add, Proportional()),
-        ),
-        first=first,
-    )
-
-
 @dataclass(frozen=True, kw_only=True)
-class _AlphaBeta:
-    """LRP with the α-β rule at every convolution and dense layer.
+class LRP:
+    """A method that propagates the logit layer by layer; its subclasses say by which rules.
 
-    Max-pooling passes relevance to the winner; average pooling and additions divide it in proportion.
+    Max-pooling passes relevance to the winner; average pooling and additions divide it in proportion to what each input
+    gave; ReLU and dropout pass it on.
 
     Attributes:
-        bias: what the denominators hold of the bias, see `AlphaBeta`; 'none' conserves relevance.
-        batch_norm: 'fold' merges it into the layer that feeds it where that is possible, and passes relevance
-            unchanged elsewhere; 'identity' always passes it unchanged.
-        pixels: rule of the layers that read pixels; 'same' as elsewhere, or 'z_beta' with each image's own bounds.
+        batch_norm: 'fold' merges each into the layer that alone feeds it and treats the others by 'rule' where the
+            dense rule counts the bias and by 'identity' elsewhere; 'identity' passes relevance unchanged; 'rule' is
+            LRP-0 on its affine map. Folding is the default because only it leaves the method what it is on the same
+            function written without batch norm.
     """
 
-    alpha: ClassVar[float]
-    beta: ClassVar[float]
+    title: ClassVar[str]
+    signed: ClassVar[bool] = True
 
-    bias: Bias = "none"
-    batch_norm: Literal["fold", "identity"] = "fold"
-    pixels: Literal["same", "z_beta"] = "same"
+    batch_norm: Literal["fold", "identity", "rule"] = "fold"
+
+    def convolution_rule(self) -> Rule:
+        """The rule of convolutions."""
+        raise AssertionError
+
+    def dense_rule(self) -> Rule:
+        """The rule of dense layers; that of convolutions unless a method says otherwise."""
+        return self.convolution_rule()
+
+    def pixel_rule(self) -> Rule | None:
+        """The rule of the layers that read pixels, where they have one of their own."""
+        return None
+
+    def composite(self) -> Composite:
+        """The whole method as a table."""
+        affine = self.batch_norm == "rule" or (
+            self.batch_norm == "fold" and isinstance(self.dense_rule(), Epsilon | Gamma)
+        )
+        return Composite(
+            first=self.pixel_rule(),
+            table=(
+                (Convolution, self.convolution_rule()),
+                (Dense, self.dense_rule()),
+                (BatchNorm, Epsilon() if affine else Pass()),
+                (Rectifier, Pass()),
+                (Identity, Pass()),
+                (MaxPool, Route()),
+                (Rearrange, Route()),
+                (Concatenate, Route()),
+                (AveragePool, Proportional()),
+                (Add, Proportional()),
+            ),
+        )
 
     def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
         graph = trace(model)
         if self.batch_norm == "fold":
             graph = graph.folded()
-        first = ZBeta() if self.pixels == "z_beta" else None
-        composite = lrp_composite(AlphaBeta(self.alpha, self.beta, self.bias), batch_norm=Pass(), first=first)
-        return propagate(graph, composite.rules(graph, type(self).__name__), x, target)
+        return propagate(graph, self.composite().rules(graph, self.title), x, target)
 
 
 @dataclass(frozen=True, kw_only=True)
-class LRPAlpha1Beta0(_AlphaBeta):
+class LRPZero(LRP):
+    """LRP-0: the bias counts in the denominators; equals input times gradient on networks of ReLUs and max-pools.
+
+    Source: Bach et al. 2015, Eq. 56.
+    """
+
+    title: ClassVar[str] = "LRP-0"
+
+    def convolution_rule(self) -> Rule:
+        return Epsilon()
+
+
+@dataclass(frozen=True, kw_only=True)
+class LRPEpsilon(LRP):
+    """LRP-ε.
+
+    Source: Bach et al. 2015, Eq. 58.
+    """
+
+    title: ClassVar[str] = "LRP ε"
+
+    epsilon: float = 1e-6
+
+    def convolution_rule(self) -> Rule:
+        return Epsilon(self.epsilon)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LRPGamma(LRP):
+    """LRP-γ.
+
+    Source: Montavon et al. 2019, Section 10.2.1.
+    """
+
+    title: ClassVar[str] = "LRP γ"
+
+    gamma: float = 0.25
+
+    def convolution_rule(self) -> Rule:
+        return Gamma(self.gamma)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Pixels(LRP):
+    """A method whose pixel layer may follow the z^β rule.
+
+    Attributes:
+        bias: what the denominators hold of the bias, see `AlphaBeta`; 'none' conserves relevance.
+        pixels: rule of the layers that read pixels; 'same' as elsewhere, or 'z_beta' with each image's own bounds.
+    """
+
+    bias: Bias = "none"
+    pixels: Literal["same", "z_beta"] = "same"
+
+    def pixel_rule(self) -> Rule | None:
+        return ZBeta() if self.pixels == "z_beta" else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LRPAlphaBeta(_Pixels):
+    """LRP with the α-β rule at every convolution and dense layer.
+
+    Source: Bach et al. 2015, Eq. 60.
+    """
+
+    title: ClassVar[str] = "LRP αβ"
+
+    alpha: float = 2.0
+    beta: float = 1.0
+
+    def __post_init__(self) -> None:
+        AlphaBeta(self.alpha, self.beta)
+
+    def convolution_rule(self) -> Rule:
+        return AlphaBeta(self.alpha, self.beta, self.bias)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LRPAlpha1Beta0(_Pixels):
     """LRP with α = 1, β = 0: only positive contributions receive relevance."""
 
     title: ClassVar[str] = "LRP α1β0"
     signed: ClassVar[bool] = False
-    alpha: ClassVar[float] = 1
-    beta: ClassVar[float] = 0
+
+    def convolution_rule(self) -> Rule:
+        return AlphaBeta(1, 0, self.bias)
 
 
 @dataclass(frozen=True, kw_only=True)
-class LRPAlpha2Beta1(_AlphaBeta):
+class LRPAlpha2Beta1(_Pixels):
     """LRP with α = 2, β = 1."""
 
     title: ClassVar[str] = "LRP α2β1"
-    signed: ClassVar[bool] = True
-    alpha: ClassVar[float] = 2
-    beta: ClassVar[float] = 1
+
+    def convolution_rule(self) -> Rule:
+        return AlphaBeta(2, 1, self.bias)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LRPZPlus(LRP):
+    """The z+ rule everywhere.
+
+    Source: Montavon et al. 2017, Eq. 11.
+    """
+
+    title: ClassVar[str] = "LRP z+"
+    signed: ClassVar[bool] = False
+
+    def convolution_rule(self) -> Rule:
+        return AlphaBeta(1, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LRPZBeta(LRPZPlus):
+    """The z+ rule in hidden layers and the z^β rule at pixels, with bounds in network-input units.
+
+    Attributes:
+        low: least value a pixel can have; each image's own minimum by default.
+        high: greatest value a pixel can have; each image's own maximum by default.
+
+    Source: Montavon et al. 2017, Eq. 13.
+    """
+
+    title: ClassVar[str] = "LRP zβ"
+
+    low: float | None = None
+    high: float | None = None
+
+    def pixel_rule(self) -> Rule | None:
+        return ZBeta(self.low, self.high)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LRPWSquare(LRP):
+    """The w² rule everywhere.
+
+    Source: Montavon et al. 2017, Eq. 12.
+    """
+
+    title: ClassVar[str] = "LRP w²"
+    signed: ClassVar[bool] = False
+
+    def convolution_rule(self) -> Rule:
+        return WSquare()
+
+
+@dataclass(frozen=True, kw_only=True)
+class LRPFlat(LRP):
+    """The flat rule everywhere: relevance spreads over each receptive field.
+
+    Source: Lapuschkin et al. 2017, Section 3.2.
+    """
+
+    title: ClassVar[str] = "LRP flat"
+    signed: ClassVar[bool] = False
+
+    def convolution_rule(self) -> Rule:
+        return Flat()
+
+
+@dataclass(frozen=True, kw_only=True)
+class LRPEpsilonPlus(LRP):
+    """The ε rule in dense layers, z+ in convolutions.
+
+    Source: Kohlbrenner et al. 2020, Section III.
+    """
+
+    title: ClassVar[str] = "LRP ε z+"
+
+    epsilon: float = 1e-6
+
+    def convolution_rule(self) -> Rule:
+        return AlphaBeta(1, 0)
+
+    def dense_rule(self) -> Rule:
+        return Epsilon(self.epsilon)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LRPEpsilonPlusFlat(LRPEpsilonPlus):
+    """The ε rule in dense layers, z+ in convolutions, the flat rule at pixels.
+
+    Source: Kohlbrenner et al. 2020, Section III.
+    """
+
+    title: ClassVar[str] = "LRP ε z+ flat"
+
+    def pixel_rule(self) -> Rule | None:
+        return Flat()
+
+
+@dataclass(frozen=True, kw_only=True)
+class LRPEpsilonGammaBox(LRP):
+    """The ε rule in dense layers, γ in convolutions, z^β at pixels.
+
+    Attributes:
+        low: least value a pixel can have, in network-input units; each image's own minimum by default.
+        high: greatest value a pixel can have; each image's own maximum by default.
+
+    Source: Montavon et al. 2019, Section 10.3.
+    """
+
+    title: ClassVar[str] = "LRP ε γ box"
+
+    epsilon: float = 1e-6
+    gamma: float = 0.25
+    low: float | None = None
+    high: float | None = None
+
+    def convolution_rule(self) -> Rule:
+        return Gamma(self.gamma)
+
+    def dense_rule(self) -> Rule:
+        return Epsilon(self.epsilon)
+
+    def pixel_rule(self) -> Rule | None:
+        return ZBeta(self.low, self.high)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeepTaylor(LRPZBeta):
+    """Deep Taylor decomposition: z+ in hidden layers, z^β at pixels, from max(logit, 0).
+
+    Source: Montavon et al. 2017, Sections 4 and 5.
+    """
+
+    title: ClassVar[str] = "Deep Taylor"
+
+    def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
+        return super().__call__(model, x, target, seeds=seeds).clamp(min=0)

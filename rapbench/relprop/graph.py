@@ -49,6 +49,8 @@ class Node:
 
     def backward(self, r: Tensor) -> tuple[Tensor, ...]:
         """Jacobian transposed times `r`: one tensor per input."""
+        if isinstance(self.layer, Weighted):
+            return (self.layer.adjoint(r, self.layer.weight, self.inputs[0]),)
         with torch.enable_grad():
             inputs = tuple(x.detach().requires_grad_() for x in self.inputs)
             output = self.layer.function(*inputs, *self.sizes)

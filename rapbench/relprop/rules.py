@@ -71,6 +71,80 @@ class Proportional:
 
 
 @dataclass(frozen=True)
+class Epsilon:
+    """R_i = Σ_j z_ij / (z_j + ε sign z_j) R_j with z_j = Σ_i z_ij + b_j and sign 0 = 1; ε = 0 is LRP-0.
+
+    Source: Bach et al. 2015, Eq. 56 and 58.
+    """
+
+    epsilon: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.epsilon < 0:
+            raise ValueError("epsilon must not be negative")
+
+    def __call__(self, node: Node, relevance: Tensor) -> tuple[Tensor, ...]:
+        return (node.inputs[0] * node.backward(ratio(relevance, self.stabilised(node.output)))[0],)
+
+    def stabilised(self, z: Tensor) -> Tensor:
+        """Z moved away from 0 by ε."""
+        return z + self.epsilon * torch.where(z >= 0, 1, -1) if self.epsilon else z
+
+
+@dataclass(frozen=True)
+class Gamma:
+    """R_i = Σ_j (z_ij + γ z+_ij) / Σ_i (z_ij + γ z+_ij) R_j, with the bias as one more contribution to the denominator.
+
+    Source: Montavon et al. 2019, Section 10.2.1.
+    Departs: contributions are boosted by their own sign, which is the paper's rule where x >= 0.
+    """
+
+    gamma: float = 0.25
+
+    def __post_init__(self) -> None:
+        if self.gamma < 0:
+            raise ValueError("gamma must not be negative")
+
+    def __call__(self, node: Node, relevance: Tensor) -> tuple[Tensor, ...]:
+        layer, x, positive = node.layer, node.inputs[0], Parts(node, 1)
+        assert isinstance(layer, Weighted)
+        bias = torch.as_tensor(layer.bias_like(node.output))
+        s = ratio(relevance, node.output + self.gamma * (positive.total() + bias.clamp(min=0)))
+        return (x * node.backward(s)[0] + self.gamma * positive.spread(s),)
+
+
+@dataclass(frozen=True)
+class WSquare:
+    """R_i = Σ_j w²_ij / Σ_i w²_ij R_j: the input takes no part, and padding gets nothing.
+
+    Source: Montavon et al. 2017, Eq. 12.
+    """
+
+    def __call__(self, node: Node, relevance: Tensor) -> tuple[Tensor, ...]:
+        assert isinstance(node.layer, Weighted)
+        return (_by_weight(node, relevance, node.layer.weight**2),)
+
+
+@dataclass(frozen=True)
+class Flat:
+    """R_i = Σ_j R_j / (number of inputs that j reads): every input counts alike, and padding gets nothing.
+
+    Source: Lapuschkin et al. 2017, Section 3.2.
+    """
+
+    def __call__(self, node: Node, relevance: Tensor) -> tuple[Tensor, ...]:
+        assert isinstance(node.layer, Weighted)
+        return (_by_weight(node, relevance, torch.ones_like(node.layer.weight)),)
+
+
+def _by_weight(node: Node, relevance: Tensor, weight: Tensor) -> Tensor:
+    assert isinstance(node.layer, Weighted)
+    x = node.inputs[0]
+    total = node.layer.product(torch.ones_like(x[:1]), weight)
+    return node.layer.adjoint(ratio(relevance, total.expand_as(relevance)), weight, x)
+
+
+@dataclass(frozen=True)
 class AlphaBeta:
     """R_i = Σ_j (α z+_ij / (Σ z+ + b+) - β z-_ij / (Σ z- + b-)) R_j.
 
@@ -143,7 +217,7 @@ class RAPFirst:
     def __call__(self, node: Node, relevance: Tensor) -> tuple[Tensor, ...]:
         layer, x = node.layer, node.inputs[0]
         assert isinstance(layer, Weighted)
-        r = x * layer.adjoint(ratio(relevance, layer.product(x, layer.weight)), layer.weight, x)
+        r = x * node.backward(ratio(relevance, layer.product(x, layer.weight)))[0]
         magnitude = r.abs()
         scale = ratio(_per_image(r), _per_image(magnitude))
         return (magnitude * scale.view(-1, *[1] * (r.dim() - 1)).to(r.dtype),)

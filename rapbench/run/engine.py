@@ -177,7 +177,6 @@ class _Engine:
         logits = explained.logits.gather(1, explained.target.unsqueeze(1)).squeeze(1)
         for n, sample in enumerate(loaded.samples):
             path = self.experiment.map_file(method, sample.id)
-            path.parent.mkdir(parents=True, exist_ok=True)
             content = io.BytesIO()
             relevance, target = _numpy(explained.relevance[n]), _numpy(explained.target[n])
             np.savez(content, relevance=relevance, target=target, logit=_numpy(logits[n]))

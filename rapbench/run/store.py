@@ -6,6 +6,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -74,13 +75,10 @@ class Store:
         """
         folder = self.root / cell.folder
         path = folder / "spec.json"
+        if not path.exists():
+            write_whole(path, json.dumps({"identity": cell.identity, "display": cell.display}, indent=2).encode())
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            if not path.exists():
-                write_whole(path, json.dumps({"identity": cell.identity, "display": cell.display}, indent=2).encode())
             held = json.loads(path.read_text())["identity"]
-        except OSError as error:
-            raise BadConfig(f"cannot write results to {folder}: {error.strerror}; choose another --out") from error
         except (ValueError, KeyError, TypeError) as error:
             raise SpecMismatch(f"{path} is not a spec; move the folder away or choose another --out") from error
         if held != json.loads(json.dumps(cell.identity)):
@@ -145,13 +143,23 @@ def _read(shards: list[tuple[Block, Path]]) -> Rows:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file so that it exists with all its content or not at all."""
+    """Writes a file so that it exists with all its content or not at all.
+
+    Raises:
+        BadConfig: it cannot be written.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        raise BadConfig(
+            f"cannot write {path}: {error.strerror}; what is done is kept, choose another folder"
+        ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)

@@ -11,14 +11,25 @@ import zennit.types
 from networks import NETWORKS, images, network, relative
 from torch import Tensor, nn
 
-from rapbench.methods.control import AllBackground, AllForeground, Center, Random
+from rapbench.methods.cam import GradCam, GuidedGradCam, class_activation
+from rapbench.methods.control import AllBackground, AllForeground, Center, Edge, Random
+from rapbench.methods.deeplift import DeepLiftRescale
 from rapbench.methods.gradient import Gradient, InputGradient
-from rapbench.methods.guided import GuidedBackprop
+from rapbench.methods.guided import DeconvNet, GuidedBackprop
 from rapbench.methods.integrated import IntegratedGradients
-from rapbench.methods.lrp import LRPAlpha1Beta0, LRPAlpha2Beta1
+from rapbench.methods.lrp import (
+    DeepTaylor,
+    LRPAlpha1Beta0,
+    LRPAlpha2Beta1,
+    LRPEpsilonGammaBox,
+    LRPEpsilonPlusFlat,
+    LRPZero,
+)
 from rapbench.methods.rap import RAP
+from rapbench.methods.smooth_grad import SmoothGrad, SmoothGradSquared
 from rapbench.relprop.graph import propagate
 from rapbench.relprop.layers import Weighted
+from rapbench.relprop.rules import AlphaBeta, Epsilon, Flat, Gamma, ZBeta
 from rapbench.relprop.trace import trace
 
 SEEDS = torch.arange(3)
@@ -64,6 +75,103 @@ def test_alpha1_beta0_is_nowhere_negative_for_a_positive_logit() -> None:
     logits = score(net, images(), target(net))
     relevance = LRPAlpha1Beta0()(net, images(), target(net), seeds=SEEDS)
     assert (relevance[logits > 0] >= 0).all()
+
+
+@pytest.mark.parametrize("batch_norm", ["fold", "rule"])
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_lrp_zero_is_input_times_gradient(kind: str, batch_norm: str) -> None:
+    net, x = network(kind), images()
+    found = LRPZero(batch_norm=batch_norm)(net, x, target(net), seeds=SEEDS)  # type: ignore[arg-type]
+    assert relative(found, InputGradient()(net, x, target(net), seeds=SEEDS)) < 1e-7
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_deeplift_is_complete_for_any_reference(kind: str) -> None:
+    net, x = network(kind), images()
+    for value in (0.0, 0.3):
+        change = score(net, x, target(net)) - score(net, torch.full_like(x, value), target(net))
+        relevance = DeepLiftRescale(reference=value)(net, x, target(net), seeds=SEEDS)
+        assert relative(relevance.sum((1, 2, 3)), change) < 1e-5
+
+
+@pytest.mark.parametrize("pool", [nn.AvgPool2d, nn.MaxPool2d])
+@pytest.mark.filterwarnings("ignore:Setting forward, backward hooks")
+def test_deeplift_agrees_with_captum_where_captum_is_complete(pool: type[nn.Module]) -> None:
+    """With biases before max-pools, captum's contributions miss the change of the logit."""
+    net, x = out_of_place(network("vgg")), images()
+    net[4], net[7] = pool(2), pool(2)
+    if pool is nn.MaxPool2d:
+        for module in net.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
+    found = DeepLiftRescale()(net, x, target(net), seeds=SEEDS)
+    expected = captum.attr.DeepLift(net, eps=1e-7).attribute(x.clone().requires_grad_(), target=target(net))
+    change = score(net, x, target(net)) - score(net, torch.zeros_like(x), target(net))
+    assert relative(expected.sum((1, 2, 3)), change) < 1e-9
+    assert relative(found, expected) < 1e-5
+
+
+@pytest.mark.parametrize("kind", ["vgg", "fire"])
+@pytest.mark.filterwarnings("ignore:Setting backward hooks on ReLU")
+def test_deconvnet_agrees_with_captum_where_no_relu_is_reused(kind: str) -> None:
+    net, x = network(kind), images()
+    found = DeconvNet()(net, x, target(net), seeds=SEEDS)
+    expected = captum.attr.Deconvolution(out_of_place(net)).attribute(x.clone().requires_grad_(), target=target(net))
+    assert relative(found, expected) < 1e-9
+
+
+def test_grad_cam_agrees_with_captum_on_the_last_feature_maps() -> None:
+    net, x, classes = network("bottleneck"), torch.randn(2, 3, 64, 64, dtype=torch.float64), torch.tensor([0, 3])
+    found = GradCam()(net, x, classes, seeds=SEEDS[:2]).sum(1, keepdim=True)
+    maps = captum.attr.LayerGradCam(net, net.layer4).attribute(x.clone(), target=classes, relu_attributions=True)
+    expected = nn.functional.interpolate(maps, x.shape[2:], mode="bilinear", align_corners=False)
+    assert maps.shape == class_activation(trace(net), x, classes).shape == (2, 1, 2, 2)
+    assert relative(found, expected) < 1e-9
+
+
+def test_guided_grad_cam_is_the_product_of_its_two_parts() -> None:
+    net, x = network("functional"), images()
+    cam = GradCam()(net, x, target(net), seeds=SEEDS).sum(1, keepdim=True)
+    expected = cam * GuidedBackprop()(net, x, target(net), seeds=SEEDS)
+    assert relative(GuidedGradCam()(net, x, target(net), seeds=SEEDS), expected) < 1e-12
+
+
+def test_smooth_grad_without_noise_is_the_gradient_and_with_noise_draws_from_each_images_seed() -> None:
+    net, x = network("vgg"), images()
+    gradient = Gradient()(net, x, target(net), seeds=SEEDS)
+    still = SmoothGrad(samples=2, noise=0)(net, x, target(net), seeds=SEEDS)
+    squared = SmoothGradSquared(samples=2, noise=0)(net, x, target(net), seeds=SEEDS)
+    assert relative(still, gradient) < 1e-12
+    assert relative(squared, gradient**2) < 1e-12
+    one, other = (SmoothGrad(samples=2)(net, x, target(net), seeds=SEEDS + shift) for shift in (0, 1))
+    assert relative(one, gradient) > 1e-3
+    assert relative(one, other) > 1e-3
+
+
+def test_composites_give_each_kind_of_layer_its_rule() -> None:
+    graph = trace(network("vgg"))
+    rules = LRPEpsilonPlusFlat(epsilon=0.1).composite().rules(graph, "")
+    found = [rules[n] for n, layer in enumerate(graph.layers) if isinstance(layer, Weighted)]
+    assert found == [Flat(), *[AlphaBeta(1, 0)] * 2, *[Epsilon(0.1)] * 3]
+    rules = LRPEpsilonGammaBox(epsilon=0.1, gamma=0.5, low=-2, high=3).composite().rules(graph, "")
+    found = [rules[n] for n, layer in enumerate(graph.layers) if isinstance(layer, Weighted)]
+    assert found == [ZBeta(-2, 3), *[Gamma(0.5)] * 2, *[Epsilon(0.1)] * 3]
+
+
+def test_deep_taylor_is_nowhere_negative_and_zero_for_a_negative_logit() -> None:
+    net, x = network("vgg"), images()
+    for classes in (net(x).argmax(1), net(x).argmin(1)):
+        relevance, logit = DeepTaylor()(net, x, classes, seeds=SEEDS), score(net, x, classes)
+        assert (relevance >= 0).all()
+        assert torch.allclose(relevance.sum((1, 2, 3)), logit.clamp(min=0), rtol=1e-6)
+
+
+def test_edges_are_where_brightness_changes() -> None:
+    x = torch.zeros(1, 3, 6, 6)
+    x[..., 3:] = 1
+    (found,) = Edge()(nn.Identity(), x, torch.zeros(1), seeds=torch.zeros(1)).sum(1)
+    assert (found[:, [0, 1, 4, 5]] == 0).all()
+    assert torch.allclose(found[:, 2:4], torch.full((6, 2), 4.0))
 
 
 def test_negative_relevance_of_the_two_routings_differs_only_in_convolutions() -> None:

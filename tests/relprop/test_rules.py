@@ -11,7 +11,19 @@ from torch import Tensor, nn
 
 from rapbench.relprop.graph import Node
 from rapbench.relprop.layers import Weighted
-from rapbench.relprop.rules import AlphaBeta, PassNonzero, Proportional, RAPFirst, RAPHidden, Route, ZBeta
+from rapbench.relprop.rules import (
+    AlphaBeta,
+    Epsilon,
+    Flat,
+    Gamma,
+    PassNonzero,
+    Proportional,
+    RAPFirst,
+    RAPHidden,
+    Route,
+    WSquare,
+    ZBeta,
+)
 from rapbench.relprop.trace import trace
 
 LAYERS: dict[str, Callable[[], nn.Module]] = {
@@ -83,6 +95,40 @@ def test_alpha_beta_is_its_equation_over_contributions(seen: Node, handling: str
     expected = (share * r.flatten(1).unsqueeze(1)).sum(2)
     (found,) = AlphaBeta(alpha, beta, handling)(seen, r)  # type: ignore[arg-type]
     assert relative(found.flatten(1), expected) < 1e-12
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.1])
+@torch.no_grad()
+def test_epsilon_is_its_equation_with_the_bias_in_the_denominator(seen: Node, epsilon: float) -> None:
+    r, z, b = torch.randn_like(seen.output), contributions(seen), bias(seen)
+    total = z.sum(1, keepdim=True) + b
+    total = total + epsilon * torch.where(total >= 0, 1, -1)
+    expected = (divided(z, total) * r.flatten(1).unsqueeze(1)).sum(2)
+    assert relative(Epsilon(epsilon)(seen, r)[0].flatten(1), expected) < 1e-9
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.25, 10.0])
+@torch.no_grad()
+def test_gamma_is_its_equation_with_positive_contributions_boosted(seen: Node, gamma: float) -> None:
+    r, z, b = torch.randn_like(seen.output), contributions(seen), bias(seen)
+    boosted = z + gamma * z.clamp(min=0)
+    total = boosted.sum(1, keepdim=True) + b + gamma * b.clamp(min=0)
+    expected = (divided(boosted, total) * r.flatten(1).unsqueeze(1)).sum(2)
+    assert relative(Gamma(gamma)(seen, r)[0].flatten(1), expected) < 1e-9
+
+
+@pytest.mark.parametrize("rule", [WSquare(), Flat()], ids=["w²", "flat"])
+@torch.no_grad()
+def test_rules_without_input_divide_by_weights_alone_and_conserve(seen: Node, rule: WSquare | Flat) -> None:
+    layer, x, r = seen.layer, seen.inputs[0], torch.randn_like(seen.output)
+    assert isinstance(layer, Weighted)
+    units = torch.eye(x[0].numel(), dtype=x.dtype).view(-1, *x.shape[1:])
+    weight = layer.weight**2 if isinstance(rule, WSquare) else torch.ones_like(layer.weight)
+    w = layer.product(units, weight).flatten(1)
+    expected = r.flatten(1) @ divided(w, w.sum(0, keepdim=True)).t()
+    found = rule(seen, r)[0].flatten(1)
+    assert relative(found, expected) < 1e-12
+    assert torch.allclose(found.sum(1), r.flatten(1).sum(1))
 
 
 @pytest.mark.parametrize("routing", ["official", "paper"])
@@ -182,6 +228,10 @@ def test_batch_norm_passes_relevance_except_where_its_input_is_exactly_zero() ->
 
 
 @torch.no_grad()
-def test_alpha_and_beta_that_do_not_conserve_are_refused() -> None:
+def test_parameters_out_of_range_are_refused() -> None:
     with pytest.raises(ValueError, match="alpha - beta"):
         AlphaBeta(2, 0)
+    with pytest.raises(ValueError, match="epsilon"):
+        Epsilon(-1)
+    with pytest.raises(ValueError, match="gamma"):
+        Gamma(-1)

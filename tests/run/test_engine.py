@@ -179,8 +179,27 @@ def test_a_torn_shard_is_computed_again(run: Run, tmp_path: Path) -> None:
 
 def test_a_results_folder_that_cannot_be_written_is_named(run: Run, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(BadConfig, match=r"cannot write results to .*file"):
+    with pytest.raises(BadConfig, match=r"cannot write .*file"):
         run(out=tmp_path / "file", limit=1)
+
+
+def test_a_full_disk_ends_the_run_in_one_line_and_leaves_no_torn_file(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, _ = run(limit=40, out=tmp_path / "whole")
+    synced = []
+
+    def full(descriptor: int) -> None:
+        synced.append(descriptor)
+        if len(synced) > 3:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(BadConfig, match="No space left on device; what is done is kept"):
+        run(limit=40)
+    monkeypatch.undo()
+    assert {path.suffix for path in (tmp_path / "runs").glob("*/*")} <= {".json", ".parquet"}
+    assert run(limit=40)[0] == whole
 
 
 def test_outside_inside_drops_nothing_silently(run: Run) -> None:
