@@ -56,7 +56,7 @@ class RunSpec(BaseModel):
             DataMissing: no such file.
             BadConfig: not TOML, an unknown field (the message offers the nearest), or a value out of range.
         """
-        given = {key: value for key, value in options.items() if value not in (None, [], (), False)}
+        given = {k: v for k, v in options.items() if not (v is None or v is False or v == [])}
         values = {**(_toml(config) if config else {}), **given}
         for key in values:
             if key not in cls.model_fields:

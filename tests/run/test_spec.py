@@ -68,9 +68,10 @@ def test_labels_name_only_what_is_not_a_default() -> None:
 
 def test_the_command_line_goes_before_the_config_file(tmp_path: Path) -> None:
     config = tmp_path / "a.toml"
-    config.write_text('method = ["rap", "random"]\nmodel = "resnet50"\nlimit = 5\nstrict = true\n')
-    spec = RunSpec.read(config, {"model": "vgg16", "limit": None, "method": [], "strict": False})
+    config.write_text('method = ["rap", "random"]\nmodel = "resnet50"\nlimit = 5\nstrict = true\nseed = 3\n')
+    spec = RunSpec.read(config, {"model": "vgg16", "limit": None, "method": [], "strict": False, "seed": 0})
     assert (spec.method, spec.model, spec.limit, spec.strict) == (("rap", "random"), "vgg16", 5, True)
+    assert spec.seed == 0, "zero is a value like any other"
 
 
 def test_methods_are_joined_by_commas_or_listed_and_each_kept_once() -> None:
