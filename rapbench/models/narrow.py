@@ -11,7 +11,7 @@ from functools import partial
 from importlib import resources
 
 from safetensors.torch import load
-from torch import Tensor, nn
+from torch import nn
 from torchvision.models.resnet import Bottleneck
 from torchvision.models.vgg import VGG, make_layers
 
@@ -80,15 +80,8 @@ NARROW = {
 
 
 def narrow_module(name: str) -> nn.Module:
-    """The network of that name with its embedded weights, in evaluation mode."""
+    """The network of that name with its embedded weights, stored as float16 and widened to float32, to evaluate."""
     net = NARROW[name].builder(_NUM_CLASSES)
-    net.load_state_dict(_embedded(name))
-    return net.eval()
-
-
-def _embedded(name: str) -> dict[str, Tensor]:
-    """State dict of float32 (stored as float16)."""
     file = resources.files("rapbench.models") / "weights" / f"{name}_scenes.safetensors"
-    return {
-        key: value.float() if value.is_floating_point() else value for key, value in load(file.read_bytes()).items()
-    }
+    net.load_state_dict(load(file.read_bytes()))
+    return net.eval()

@@ -1,0 +1,57 @@
+"""What the README shows works as shown."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from rapbench import cli
+from rapbench.datasets import DATASETS
+from rapbench.methods import METHODS
+from rapbench.metrics import METRICS
+from rapbench.run.spec import RunSpec
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def test_every_method_metric_and_data_set_is_described() -> None:
+    for catalogue in (METHODS, METRICS, DATASETS):
+        for name in catalogue:
+            assert f"`{name}`" in README, name
+
+
+def test_every_option_it_names_exists() -> None:
+    shown = subprocess.run(
+        [sys.executable, "-m", "rapbench", "run", "--help"], capture_output=True, text=True, check=True
+    )
+    for option in set(re.findall(r"(?<!-)--[a-z][a-z-]*", README)) - {"--quiet"}:
+        assert option in shown.stdout, option
+
+
+def test_the_method_it_shows_runs_as_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = re.search(r"```python\n# mylab.py\n(.*?)```", README, re.DOTALL)
+    assert code
+    (tmp_path / "mylab.py").write_text(code[1])
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    model = ["--model", "doubles:tiny", "--weights", "random", "--dataset", "doubles:Squares", "--limit", "2"]
+    monkeypatch.setattr(sys, "argv", ["rapbench", "run", *model, "--method", "mylab:Brightness(power=2),random"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 0
+    assert "mylab:Brightness(power=2.0)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("config", sorted((ROOT / "configs").glob("*.toml")), ids=lambda path: path.name)
+def test_every_config_is_a_spec_and_says_its_command(config: Path) -> None:
+    assert RunSpec.read(config, {}).method
+    assert set(tomllib.loads(config.read_text())) <= set(RunSpec.model_fields)
+    assert f"rapbench run --config configs/{config.name}" in config.read_text()
