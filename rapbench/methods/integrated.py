@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,10 +13,13 @@ from rapbench.methods.gradient import input_gradients
 
 @dataclass(frozen=True, kw_only=True)
 class IntegratedGradients:
-    """x · mean of ∂f_c/∂x at (k + ½)/m · x, k = 0..m-1: the path from a zero reference by the midpoint rule.
+    """(x - x0) · mean of ∂f_c/∂x at m points on the straight path from a reference x0 to x.
 
     Attributes:
         steps: points m on the path.
+        points: 'midpoint' takes (k + ½)/m of the way, 'left' k/m, for k = 0..m-1.
+        reference: value of every element of x0, in network-input units.
+        path: 'inn108' goes from x to 2x - x0 instead, as iNNvestigate did up to version 1.0.8; it is not complete.
 
     Source: Sundararajan et al. 2017, Eq. 3.
     """
@@ -25,13 +28,18 @@ class IntegratedGradients:
     signed: ClassVar[bool] = True
 
     steps: int = 50
+    points: Literal["midpoint", "left"] = "midpoint"
+    reference: float = 0.0
+    path: Literal["correct", "inn108"] = "correct"
 
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise ValueError("steps must be at least 1")
 
     def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
-        total = torch.zeros_like(x)
+        change, total = x - self.reference, torch.zeros_like(x)
+        start = x if self.path == "inn108" else x - change
+        first = 0.5 if self.points == "midpoint" else 0.0
         for k in range(self.steps):
-            total += input_gradients(model, x * ((k + 0.5) / self.steps), target)
-        return x * total / self.steps
+            total += input_gradients(model, start + (k + first) / self.steps * change, target)
+        return change * total / self.steps

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -39,6 +39,9 @@ class RAP:
 
     Attributes:
         routing: where negative relevance goes in convolutions, see `RAPHidden`.
+        pointwise: how 1x1 convolutions propagate, see `RAPHidden`.
+        batch_norm: 'identity' passes relevance unchanged, as the published code comes to; 'fold' merges each into the
+            layer that alone feeds it first, which is another method.
 
     Source: Nam et al. 2020, Eq. 5-10.
     """
@@ -47,10 +50,12 @@ class RAP:
     signed: ClassVar[bool] = True
 
     routing: Routing = "official"
+    pointwise: Literal["rap", "proportional"] = "rap"
+    batch_norm: Literal["identity", "fold"] = "identity"
 
     def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
-        graph = trace(model)
-        return propagate(graph, self.composite().rules(graph, "rap"), x, target)
+        graph = trace(model).folded() if self.batch_norm == "fold" else trace(model)
+        return propagate(graph, self.composite().rules(graph, self.title), x, target)
 
     def composite(self) -> Composite:
         """The whole method as a table."""
@@ -58,7 +63,7 @@ class RAP:
             last=RAPFirst(),
             first=ZBeta(),
             table=(
-                (Weighted, RAPHidden(self.routing)),
+                (Weighted, RAPHidden(self.routing, self.pointwise)),
                 (Rectifier, Pass()),
                 (Identity, Pass()),
                 (BatchNorm, PassNonzero()),

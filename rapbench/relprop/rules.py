@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rapbench.relprop.graph import Node
-from rapbench.relprop.layers import Convolution, Weighted
+from rapbench.relprop.layers import Convolution, Layer, Weighted
 
 Bias = Literal["none", "signed", "innvestigate"]
 Routing = Literal["official", "paper"]
@@ -231,6 +231,8 @@ class RAPHidden:
     C = Σ_j z+_ij A_j + |z-_ij| B_j, and R_in = C - (ΣC - ΣR) / n over the n entries with C != 0 of the image.
     Routing 'paper' sends relevance of either sign along z+: A = R/P, B = R/T. Routing 'official', that of the published
     code's convolutions, sends the negative part along z-: A = max(R, 0)/P, B = min(R, 0)/N + R/T.
+    Pointwise 'proportional' divides the relevance of 1x1 convolutions by |z_ij| instead, as a later code of two of the
+    authors does.
 
     Source: Nam et al. 2020, Eq. 7-9.
     Departs: contributions are split by their own sign, so that signed inputs keep the total; the published code
@@ -238,15 +240,23 @@ class RAPHidden:
     """
 
     routing: Routing = "official"
+    pointwise: Literal["rap", "proportional"] = "rap"
 
     def __call__(self, node: Node, relevance: Tensor) -> tuple[Tensor, ...]:
         positive, negative = Parts(node, 1), Parts(node, -1)
+        if self.pointwise == "proportional" and _is_pointwise(node.layer):
+            s = ratio(relevance, positive.total() - negative.total())
+            return (positive.spread(s) - negative.spread(s),)
         p, n = positive.total(), negative.total()
         a, b = relevance, ratio(relevance, p - n)
         if self.routing == "official" and isinstance(node.layer, Convolution):
             a, b = relevance.clamp(min=0), b - ratio(relevance.clamp(max=0), n)
         c = positive.spread(ratio(a, p)) - negative.spread(b)
         return (_recentred(c, relevance),)
+
+
+def _is_pointwise(layer: Layer) -> bool:
+    return isinstance(layer, Convolution) and all(size == 1 for size in layer.weight.shape[2:])
 
 
 def _recentred(c: Tensor, relevance: Tensor) -> Tensor:

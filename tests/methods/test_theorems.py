@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import captum.attr
 import pytest
 import torch
@@ -43,14 +45,18 @@ def score(net: nn.Module, x: Tensor, classes: Tensor) -> Tensor:
     return net(x).gather(1, classes.unsqueeze(1)).squeeze(1).detach()
 
 
-@pytest.mark.parametrize("routing", ["official", "paper"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"routing": "paper"}, {"pointwise": "proportional"}, {"batch_norm": "fold"}],
+    ids=lambda options: ", ".join(options.values()) or "default",
+)
 @pytest.mark.parametrize("kind", NETWORKS)
-def test_rap_conserves_the_logit_whatever_its_sign(kind: str, routing: str) -> None:
+def test_rap_conserves_the_logit_whatever_its_sign(kind: str, options: dict[str, Any]) -> None:
     net = network(kind)
     for classes in (net(images()).argmax(1), net(images()).argmin(1)):
         if kind == "fire" and (score(net, images(), classes) == 0).any():
             continue  # its logits are means of rectified values: nothing to redistribute
-        relevance = RAP(routing=routing)(net, images(), classes, seeds=SEEDS)  # type: ignore[arg-type]
+        relevance = RAP(**options)(net, images(), classes, seeds=SEEDS)
         assert relative(relevance.sum((1, 2, 3)), score(net, images(), classes)) < 1e-9
 
 
@@ -199,6 +205,27 @@ def test_integrated_gradients_are_complete() -> None:
     change = score(net, x, target(net)) - score(net, torch.zeros_like(x), target(net))
     relevance = IntegratedGradients(steps=256)(net, x, target(net), seeds=SEEDS)
     assert relative(relevance.sum((1, 2, 3)), change) < 0.01
+
+
+def test_the_path_of_the_old_library_starts_at_the_image_and_is_not_complete() -> None:
+    net, x = network("vgg"), images()
+    found = IntegratedGradients(steps=2, points="left", path="inn108", reference=0.1)(net, x, target(net), seeds=SEEDS)
+    change = x - 0.1
+    ends = [x, x + change / 2]
+    gradients = [InputGradient()(net, end, target(net), seeds=SEEDS) / end for end in ends]
+    assert relative(found, change * (gradients[0] + gradients[1]) / 2) < 1e-9
+    whole = IntegratedGradients(steps=256, path="inn108")(net, x, target(net), seeds=SEEDS)
+    change_of_logit = score(net, x, target(net)) - score(net, torch.zeros_like(x), target(net))
+    assert relative(whole.sum((1, 2, 3)), change_of_logit) > 0.01
+
+
+def test_integrated_gradients_from_another_reference_agree_with_captum() -> None:
+    net, x = network("vgg"), images()
+    theirs = captum.attr.IntegratedGradients(net)
+    for points, method in (("midpoint", "riemann_middle"), ("left", "riemann_left")):
+        ours = IntegratedGradients(steps=5, points=points, reference=-0.5)  # type: ignore[arg-type]
+        expected = theirs.attribute(x.clone(), baselines=-0.5, target=target(net), n_steps=5, method=method)
+        assert relative(ours(net, x, target(net), seeds=SEEDS), expected) < 1e-6  # its path is in float32
 
 
 @pytest.mark.parametrize("kind", NETWORKS)

@@ -153,6 +153,17 @@ def test_rap_is_its_equations_over_contributions(seen: Node, routing: str) -> No
 
 
 @torch.no_grad()
+def test_rap_may_divide_pointwise_convolutions_by_magnitude_alone(seen: Node) -> None:
+    r, z = torch.randn_like(seen.output), contributions(seen).abs()
+    (found,) = RAPHidden("official", "proportional")(seen, r)
+    if seen.layer.name != "0" or seen.layer.weight.shape[2:] != (1, 1):  # type: ignore[attr-defined]
+        assert torch.equal(found, RAPHidden("official")(seen, r)[0])
+        return
+    expected = (divided(z, z.sum(1, keepdim=True)) * r.flatten(1).unsqueeze(1)).sum(2)
+    assert relative(found.flatten(1), expected) < 1e-12
+
+
+@torch.no_grad()
 def test_rap_first_step_gives_every_unit_the_sign_of_the_total(seen: Node) -> None:
     r = torch.zeros_like(seen.output)
     r.flatten(1)[0, 3], r.flatten(1)[1, 1] = 2.0, -3.0

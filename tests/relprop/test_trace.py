@@ -158,7 +158,7 @@ class Gated(nn.Module):
 
 
 def test_a_layer_without_a_rule_is_refused_with_node_operation_and_method() -> None:
-    with pytest.raises(UnsupportedLayer, match="rap has no rule for Sigmoid at node 'gate'"):
+    with pytest.raises(UnsupportedLayer, match="RAP has no rule for Sigmoid at node 'gate'"):
         RAP()(Gated(), torch.randn(1, 3, 8, 8), torch.tensor([0]), seeds=torch.tensor([0]))
 
 

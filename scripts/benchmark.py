@@ -1,0 +1,189 @@
+"""Measures what methods and metrics cost, relative to the plain gradient or to bare forward passes.
+
+    python scripts/benchmark.py methods --model vgg16 --model resnet50
+    python scripts/benchmark.py perturbation --model vgg16
+    python scripts/benchmark.py memory --model vgg16
+
+Ratios are taken in one process: each round runs the reference and the candidate one after the other, and printed is the
+median of the rounds' ratios, so that a machine whose speed drifts does not decide. Weights are random: no method's cost
+depends on them.
+"""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Annotated
+
+import torch
+import typer
+from torch import Tensor, nn
+from torchvision.models import get_model
+
+from rapbench.backends import BACKENDS
+from rapbench.core.catalogue import Catalogue, parse_call
+from rapbench.core.errors import RapbenchError
+from rapbench.core.types import Explained, Method
+from rapbench.metrics.perturbation import Perturbation
+from rapbench.relprop.trace import trace
+from rapbench.run.batches import Batches
+
+STEPS = 5
+"""Points or samples of the methods that take many gradients; their cost is given per step."""
+PER_STEP = {"integrated_gradients": "steps", "smooth_grad": "samples", "smooth_grad_squared": "samples"}
+FREE = {"random", "center", "edge", "all_background", "all_foreground"}
+FLOOR = {"rap": 2.0, "lrp_a2b1": 2.0, "lrp_a1b0": 1.5, "deeplift_rescale": 2.0, "guided_backprop": 1.0}
+"""Convolutions a method cannot do without, over the gradient's two."""
+TARGET = {
+    "lrp_a2b1": 2.6,
+    "lrp_a1b0": 2.0,
+    "deeplift_rescale": 2.4,
+    "guided_backprop": 1.1,
+    "integrated_gradients": 1.05,
+}
+RAP_TARGET = {"vgg16": 2.5, "resnet50": 3.5}
+
+app = typer.Typer(add_completion=False)
+Models = Annotated[list[str], typer.Option("--model")]
+
+
+def seconds(function: Callable[[], object], device: str) -> float:
+    """Wall time of one call, the device's work included."""
+    start = time.perf_counter()
+    function()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def ratio(reference: Callable[[], object], candidate: Callable[[], object], device: str, rounds: int) -> float:
+    """Median over rounds of the candidate's time over the reference's, after one of each to warm up."""
+    for function in (reference, candidate):
+        seconds(function, device)
+    return statistics.median(1 / (seconds(reference, device) / seconds(candidate, device)) for _ in range(rounds))
+
+
+def network(name: str, device: str) -> nn.Module:
+    """A torchvision network with random weights, as a run holds it."""
+    torch.manual_seed(0)
+    net = get_model(name, weights=None).eval().requires_grad_(requires_grad=False)
+    return net.to(device).to(memory_format=torch.channels_last)
+
+
+def images(count: int, device: str) -> Tensor:
+    """Inputs (count, 3, 224, 224), as a run holds them."""
+    return torch.randn(count, 3, 224, 224, device=device).contiguous(memory_format=torch.channels_last)
+
+
+def built(catalogue: Catalogue, name: str) -> Method:
+    """A method, with few steps where it takes steps."""
+    method: Method = catalogue.build(parse_call(f"{name}({PER_STEP[name]}={STEPS})" if name in PER_STEP else name))
+    return method
+
+
+def row(cells: Iterable[object]) -> str:
+    """A line of a Markdown table."""
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+@app.command()
+def methods(
+    model: Models = ["vgg16", "resnet50"],  # noqa: B006 - typer's way to a default
+    backend: Annotated[list[str], typer.Option()] = ["native"],  # noqa: B006
+    method: Annotated[list[str], typer.Option()] = [],  # noqa: B006
+    batch_size: int = 8,
+    rounds: int = 3,
+    device: str = "cpu",
+) -> None:
+    """Cost of each method over the gradient's (one forward and one backward pass to the input)."""
+    print(row(["model", "backend", "method", "floor", "target", "measured"]))
+    print(row(["---"] * 6))
+    for name in model:
+        net, x = network(name, device), images(batch_size, device)
+        target, seeds = net(x).argmax(1), torch.arange(batch_size)
+        gradient = built(BACKENDS.load("native"), "gradient")
+        for origin in backend:
+            catalogue = BACKENDS.load(origin)
+            subject = trace(net) if origin == "native" else net
+            for candidate in method or [known for known in catalogue if known not in FREE]:
+                if candidate in catalogue:
+                    explain = partial(built(catalogue, candidate), subject, x, target, seeds=seeds)
+                    measured = _cost(partial(gradient, net, x, target, seeds=seeds), explain, candidate, device, rounds)
+                    goal = RAP_TARGET.get(name, "") if candidate == "rap" else TARGET.get(candidate, "")
+                    print(row([name, origin, candidate, FLOOR.get(candidate, ""), goal, measured]), flush=True)
+
+
+def _cost(gradient: Callable[[], object], explain: Callable[[], object], method: str, device: str, rounds: int) -> str:
+    try:
+        cost = ratio(gradient, explain, device, rounds)
+    except RapbenchError as error:
+        return f"refused: {error}"
+    return f"{cost / (STEPS if method in PER_STEP else 1):.2f}"
+
+
+@app.command()
+def perturbation(model: Models = ["vgg16"], batch_size: int = 8, rounds: int = 3, device: str = "cpu") -> None:  # noqa: B006
+    """Throughput of perturbing one image in 2 x 40 steps over that of bare forward passes of as many images."""
+    print(row(["model", "batch", "target", "measured"]))
+    print(row(["---"] * 4))
+    for name in model:
+        net, x = network(name, device), images(1, device)
+        batches = Batches(batch_size)
+
+        @torch.inference_mode()
+        def classify(inputs: Tensor, net: nn.Module = net, batches: Batches = batches) -> Tensor:
+            return batches.map(net, inputs)
+
+        logits = classify(x)
+        scene = Explained(
+            relevance=torch.randn_like(x),
+            x=x,
+            logits=logits,
+            target=logits.argmax(1),
+            boxes=(None,),
+            mask=(None,),
+            classify=classify,
+            black=(0.0, 0.0, 0.0),
+        )
+        bare = images(80, device)
+        cost = ratio(partial(classify, bare), partial(Perturbation(), scene), device, rounds)
+        print(row([name, batch_size, "0.95", f"{1 / cost:.3f}"]), flush=True)
+
+
+@app.command()
+def memory(model: Models = ["vgg16"], method: list[str] = ["rap"], batch_size: int = 8) -> None:  # noqa: B006
+    """Peak memory of a method over the gradient's, weights not counted; each in a process of its own."""
+    print(row(["model", "method", "batch", "MiB", "over the gradient"]))
+    print(row(["---"] * 5))
+    for name in model:
+        base = _peak(name, "", batch_size)
+        reference = _peak(name, "gradient", batch_size) - base
+        for candidate in ["gradient", *method]:
+            used = _peak(name, candidate, batch_size) - base
+            print(row([name, candidate, batch_size, f"{used / 1024:.0f}", f"{used / reference:.2f}"]), flush=True)
+
+
+def _peak(model: str, method: str, batch_size: int) -> int:
+    command = [sys.executable, __file__, "peak", model, str(batch_size), *([method] if method else [])]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+@app.command(hidden=True)
+def peak(model: str, batch_size: int, method: Annotated[str, typer.Argument()] = "") -> None:
+    """Greatest resident size in KiB of a process that explains once."""
+    net, x = network(model, "cpu"), images(batch_size, "cpu")
+    graph = trace(net)
+    if method:
+        built(BACKENDS.load("native"), method)(
+            graph, x, torch.zeros(batch_size, dtype=torch.int64), seeds=torch.zeros(1)
+        )
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+
+if __name__ == "__main__":
+    app()
