@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torchvision.models import get_model
 
 from rapbench.backends import BACKENDS
+from rapbench.core.allocator import keep_freed_memory
 from rapbench.core.catalogue import Catalogue, parse_call
 from rapbench.core.errors import RapbenchError
 from rapbench.core.types import Explained, Method
@@ -186,4 +187,5 @@ def peak(model: str, batch_size: int, method: Annotated[str, typer.Argument()] =
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     app()

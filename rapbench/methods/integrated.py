@@ -38,7 +38,7 @@ class IntegratedGradients:
 
     def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
         change, total = x - self.reference, torch.zeros_like(x)
-        start = x if self.path == "inn108" else x - change
+        start = x if self.path == "inn108" else torch.full_like(x, self.reference)
         first = 0.5 if self.points == "midpoint" else 0.0
         for k in range(self.steps):
             total += input_gradients(model, start + (k + first) / self.steps * change, target)

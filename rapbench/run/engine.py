@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rapbench.core.allocator import keep_freed_memory
 from rapbench.core.errors import BadData
 from rapbench.core.seeds import image_seed
 from rapbench.core.types import Explained, Method, Sample
@@ -103,6 +104,8 @@ class _Engine:
     def __init__(self, experiment: Experiment, store: Store, progress: Progress) -> None:
         self.experiment, self.store, self.progress = experiment, store, progress
         spec, device = experiment.spec, experiment.device
+        if device.type == "cpu":
+            keep_freed_memory()
         _set_precision(spec.precision)
         self.dtype = torch.bfloat16 if spec.precision == "bf16" else torch.float32
         self.module = experiment.classifier.module.to(device, self.dtype).to(memory_format=torch.channels_last)

@@ -1,0 +1,21 @@
+"""Memory kept for the next layer."""
+
+import platform
+import resource
+
+import torch
+
+from rapbench.core.allocator import keep_freed_memory
+
+
+def test_glibc_accepts_the_settings_and_reuses_large_buffers() -> None:
+    accepted = keep_freed_memory()
+    assert accepted == (platform.libc_ver()[0] == "glibc")
+    if not accepted:
+        return
+    size = 2**24
+    torch.empty(size).fill_(1)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        torch.empty(size).fill_(1)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 10 * size * 4 / 4096 / 10
