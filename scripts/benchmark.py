@@ -38,7 +38,7 @@ STEPS = 5
 """Points or samples of the methods that take many gradients; their cost is given per step."""
 PER_STEP = {"integrated_gradients": "steps", "smooth_grad": "samples", "smooth_grad_squared": "samples"}
 FREE = {"random", "center", "edge", "all_background", "all_foreground"}
-FLOOR = {"rap": 2.0, "lrp_a2b1": 2.0, "lrp_a1b0": 1.5, "deeplift_rescale": 2.0, "guided_backprop": 1.0}
+FLOOR = {"rap": 2.0, "lrp_a2b1": 2.0, "lrp_a1b0": 1.5, "deeplift_rescale": 1.1, "guided_backprop": 1.0}
 """Convolutions a method cannot do without, over the gradient's two."""
 TARGET = {
     "lrp_a2b1": 2.6,

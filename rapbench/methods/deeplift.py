@@ -18,7 +18,7 @@ _NEAR_ZERO = 1e-7
 
 
 class _Rescaled(torch.autograd.Function):
-    """A rectifier on images and, behind them in the batch, their references, with multiplier Δy / Δx."""
+    """A rectifier on images and, in the last row of the batch, their reference, with multiplier Δy / Δx."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, function: Callable[..., Tensor]) -> Tensor:
@@ -29,10 +29,9 @@ class _Rescaled(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *multipliers: Tensor) -> tuple[Tensor, None]:
         x, y = ctx.saved_tensors
-        dx, dy = _difference(x), _difference(y)
-        slope = torch.where(dx.abs() < _NEAR_ZERO, (x[: len(dx)] > 0).to(x.dtype), dy / dx)
-        m = multipliers[0][: len(dx)] * slope
-        return torch.cat([m, torch.zeros_like(m)]), None
+        dx, dy = (values[:-1] - values[-1:] for values in (x, y))
+        slope = torch.where(dx.abs() < _NEAR_ZERO, (x[:-1] > 0).to(x.dtype), dy / dx)
+        return _above_reference(multipliers[0][:-1] * slope), None
 
 
 class _RescaledMaximum(torch.autograd.Function):
@@ -48,22 +47,25 @@ class _RescaledMaximum(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *multipliers: Tensor) -> tuple[Tensor, None]:
         x, y = ctx.saved_tensors
-        image, reference = y.chunk(2)
-        m, greater = multipliers[0].chunk(2)[0], torch.maximum(image, reference)
-        with torch.enable_grad():
-            inputs = x.detach().requires_grad_()
-            routed = torch.cat([m * (greater - reference), m * (image - greater)])
-            (contribution,) = torch.autograd.grad(ctx.function(inputs), inputs, routed)
-            (derivative,) = torch.autograd.grad(ctx.function(inputs), inputs, torch.cat([m, torch.zeros_like(m)]))
-        dx = _difference(x)
-        quotient = contribution.chunk(2)[0].add(contribution.chunk(2)[1]) / dx
-        m = torch.where(dx.abs() < _NEAR_ZERO, derivative.chunk(2)[0], quotient)
-        return torch.cat([m, torch.zeros_like(m)]), None
+        m, image, reference = multipliers[0][:-1], y[:-1], y[-1:]
+        greater = torch.maximum(image, reference)
+        contribution = _routed(ctx.function, x[:-1], m * (greater - reference))
+        contribution += _routed(ctx.function, x[-1:].expand_as(x[:-1]), m * (image - greater))
+        dx = x[:-1] - x[-1:]
+        slope = torch.where(dx.abs() < _NEAR_ZERO, _routed(ctx.function, x[:-1], m), contribution / dx)
+        return _above_reference(slope), None
 
 
-def _difference(values: Tensor) -> Tensor:
-    image, reference = values.chunk(2)
-    return image - reference
+def _routed(function: Callable[..., Tensor], x: Tensor, r: Tensor) -> Tensor:
+    """`r` sent back to the winners of a max-pool of `x`."""
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        return torch.autograd.grad(function(x), x, r)[0]
+
+
+def _above_reference(rows: Tensor) -> Tensor:
+    """Multipliers of the images, and a row of zeros for their reference."""
+    return torch.cat([rows, torch.zeros_like(rows[:1])])
 
 
 def _with(kind: type[torch.autograd.Function]) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
@@ -87,6 +89,6 @@ class DeepLiftRescale:
 
     def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
         graph = trace(model).replacing(Rectifier, _with(_Rescaled)).replacing(MaxPool, _with(_RescaledMaximum))
-        reference = torch.full_like(x, self.reference)
-        both = input_gradients(graph, torch.cat([x, reference]), torch.cat([target, target]))
-        return (x - reference) * both[: len(x)]
+        reference = torch.full_like(x[:1], self.reference)
+        multipliers = input_gradients(graph, torch.cat([x, reference]), torch.cat([target, target[:1]]))
+        return (x - reference) * multipliers[:-1]

@@ -26,6 +26,8 @@ from rapbench.relprop.layers import (
     Weighted,
 )
 
+_LARGE = 2**19
+"""Elements of an image's maps from which on temporaries for a whole batch would no longer fit into a CPU's caches."""
 _KEEPS_SIGN = (Identity, Rearrange, MaxPool, AveragePool, Add, Concatenate)
 
 
@@ -80,22 +82,21 @@ class Graph(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, K) of inputs (N, C, H, W)."""
-        return self._run(x, keep=False)[self.output]  # type: ignore[no-any-return]
+        return self._run(x, drop=Layer)[self.output]  # type: ignore[no-any-return]
 
-    def values(self, x: Tensor) -> list[Any]:
-        """Every layer's value, in order."""
-        return self._run(x, keep=True)
+    def values(self, x: Tensor, *, drop: type[Layer] | tuple[()] = ()) -> list[Any]:
+        """Every layer's value, in order; None for the kind of layer to drop once its value has been used."""
+        return self._run(x, drop=drop)
 
-    def _run(self, x: Tensor, *, keep: bool) -> list[Any]:
+    def _run(self, x: Tensor, *, drop: type[Layer] | tuple[()]) -> list[Any]:
         values: list[Any] = []
         for n, layer in enumerate(self.layers):
             sources = (*layer.inputs, *layer.sizes)
             arguments = (values[i] for i in sources)
             values.append(x if isinstance(layer, Input) else layer.function(*arguments))
-            if not keep:
-                for i in sources:
-                    if self._last_use[i] == n and i != self.output:
-                        values[i] = None
+            for i in sources:
+                if self._last_use[i] == n and i != self.output and isinstance(self.layers[i], drop):
+                    values[i] = None
         return values
 
     def _nonnegative(self) -> tuple[bool, ...]:
@@ -174,8 +175,7 @@ def _merged(weighted: Convolution | Dense, norm: BatchNorm) -> Layer:
     weight, bias = weight.detach(), bias.detach()
 
     def function(x: Tensor) -> Tensor:
-        y = weighted.product(x, weight)
-        return y + bias.view(weighted.bias_shape(y))
+        return weighted.product(x, weight, bias)
 
     return replace(weighted, weight=weight, bias=bias, function=function)
 
@@ -185,21 +185,36 @@ def propagate(graph: Graph, rules: Mapping[int, Rule], x: Tensor, target: Tensor
     """Relevance (N, C, H, W) of the input, from the logit of `target` (N,) backwards, layer by layer.
 
     Relevance that reaches a value on several paths is summed. Each layer's activations are freed once its relevance
-    has been passed on.
+    has been passed on; those of rectifiers are not kept but computed again, which halves what is held.
 
     Source: Bach et al. 2015, Eq. 2.
     """
-    values = graph.values(x)
+    values = graph.values(x, drop=Rectifier)
     relevance = {graph.output: _start(values[graph.output], target)}
     for n in sorted(rules, reverse=True):
         layer = graph.layers[n]
         nonnegative = all(graph.nonnegative[i] for i in layer.inputs)
+        for i in (n, *layer.inputs):
+            if values[i] is None:
+                values[i] = graph.layers[i].function(values[graph.layers[i].inputs[0]])
         inputs, sizes = tuple(values[i] for i in layer.inputs), tuple(values[i] for i in layer.sizes)
         node = Node(layer, inputs, values[n], sizes, nonnegative)
         values[n] = None
-        for i, part in zip(layer.inputs, rules[n](node, relevance.pop(n)), strict=True):
+        for i, part in zip(layer.inputs, _applied(rules[n], node, relevance.pop(n)), strict=True):
             relevance[i] = relevance[i] + part if i in relevance else part
     return relevance[0]
+
+
+def _applied(rule: Rule, node: Node, relevance: Tensor) -> tuple[Tensor, ...]:
+    """What the rule returns; on a CPU, large maps go through convolutions one by one, which bounds the temporaries."""
+    x = node.inputs[0]
+    if relevance.device.type != "cpu" or x[0].numel() < _LARGE or not isinstance(node.layer, Convolution):
+        return rule(node, relevance)
+    result = torch.empty_like(x)
+    for i in range(len(x)):
+        one = replace(node, inputs=(x[i : i + 1],), output=node.output[i : i + 1])
+        result[i : i + 1] = rule(one, relevance[i : i + 1])[0]
+    return (result,)
 
 
 def _start(logits: Tensor, target: Tensor) -> Tensor:

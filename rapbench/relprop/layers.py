@@ -96,8 +96,8 @@ class Weighted(Layer):
     weight: Tensor
     bias: Tensor | None
 
-    def product(self, x: Tensor, weight: Tensor) -> Tensor:
-        """W x, without bias."""
+    def product(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        """W x + b; without b unless it is given."""
         raise AssertionError
 
     def adjoint(self, r: Tensor, weight: Tensor, x: Tensor) -> Tensor:
@@ -117,9 +117,9 @@ class Weighted(Layer):
 class Dense(Weighted):
     """Fully connected layer; features are the last dimension."""
 
-    def product(self, x: Tensor, weight: Tensor) -> Tensor:
-        """W x, without bias."""
-        return functional.linear(x, weight)
+    def product(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        """W x + b; without b unless it is given."""
+        return functional.linear(x, weight, bias)
 
     def adjoint(self, r: Tensor, weight: Tensor, x: Tensor) -> Tensor:
         """Wᵀ r, of the shape of `x`."""
@@ -139,10 +139,10 @@ class Convolution(Weighted):
     dilation: tuple[int, ...]
     groups: int
 
-    def product(self, x: Tensor, weight: Tensor) -> Tensor:
-        """W * x, without bias."""
+    def product(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        """W * x + b; without b unless it is given."""
         zeros = [0] * len(self.stride)
-        return torch.convolution(x, weight, None, self.stride, self.padding, self.dilation, False, zeros, self.groups)
+        return torch.convolution(x, weight, bias, self.stride, self.padding, self.dilation, False, zeros, self.groups)
 
     def adjoint(self, r: Tensor, weight: Tensor, x: Tensor) -> Tensor:
         """Wᵀ * r, of the shape of `x`."""

@@ -177,10 +177,11 @@ class AlphaBeta:
     def __call__(self, node: Node, relevance: Tensor) -> tuple[Tensor, ...]:
         positive = Parts(node, 1)
         p = positive.total()
-        result = positive.spread(ratio(self.alpha * relevance, self._denominator(p, node, 1)))
+        result = positive.spread(ratio(relevance, self._denominator(p, node, 1)).mul_(self.alpha))
         if self.beta:
             n = negative_total(node, p)
-            result -= Parts(node, -1).spread(ratio(self.beta * relevance, self._denominator(n, node, -1)))
+            del positive, p  # the weights of one sign at a time
+            result -= Parts(node, -1).spread(ratio(relevance, self._denominator(n, node, -1)).mul_(self.beta))
         return (result,)
 
     def _denominator(self, total: Tensor, node: Node, sign: int) -> Tensor:
@@ -263,8 +264,9 @@ class RAPHidden:
         if self.routing == "official" and isinstance(node.layer, Convolution):
             a = relevance.clamp(min=0)
             b -= ratio(relevance.clamp(max=0), n)
-        c = positive.spread(ratio(a, p)).sub_(Parts(node, -1).spread(b))
-        return (_recentred(c, relevance),)
+        c = positive.spread(ratio(a, p))
+        del positive, p, n  # the weights of one sign at a time
+        return (_recentred(c.sub_(Parts(node, -1).spread(b)), relevance),)
 
 
 def _is_pointwise(layer: Layer) -> bool:

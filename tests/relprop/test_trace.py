@@ -191,3 +191,10 @@ def test_a_padding_that_is_not_zero_is_refused_by_rules_and_run_by_gradients() -
     assert isinstance(graph.layers[1], Unsupported)
     assert not isinstance(graph.layers[2], Identity)
     assert graph(torch.randn(1, 3, 8, 8)).shape == (1, 2)
+
+
+def test_large_maps_propagated_one_by_one_give_the_same_relevance(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, x, target = network("vgg"), images(), torch.tensor([0, 1, 2])
+    together = RAP()(net, x, target, seeds=torch.zeros(3))
+    monkeypatch.setattr("rapbench.relprop.graph._LARGE", 1)
+    assert relative(RAP()(net, x, target, seeds=torch.zeros(3)), together) < 1e-12
