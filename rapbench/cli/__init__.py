@@ -7,6 +7,7 @@ import sys
 import typer
 from typer.core import TyperGroup
 
+from rapbench.cli.compare import compare_backends
 from rapbench.cli.list import list_names
 from rapbench.cli.run import run
 from rapbench.cli.table import table
@@ -23,6 +24,7 @@ app = typer.Typer(
 app.command("run")(run)
 app.command("list")(list_names)
 app.command("table")(table)
+app.command("compare-backends")(compare_backends)
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated
 
@@ -18,13 +19,25 @@ class Kind(StrEnum):
 
 
 def list_names(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
-    """Print the names that run knows and what each is."""
+    """Print the names that run knows and what each is; methods with the backends that provide them."""
     from rapbench.datasets import DATASETS
-    from rapbench.methods import METHODS
     from rapbench.metrics import METRICS
     from rapbench.models import MODELS
 
-    catalogue = {Kind.METHODS: METHODS, Kind.MODELS: MODELS, Kind.DATASETS: DATASETS, Kind.METRICS: METRICS}[kind]
-    width = max(map(len, catalogue))
-    for name, entry in catalogue.items():
-        typer.echo(f"{name:<{width}}  {entry.summary}")
+    if kind is Kind.METHODS:
+        _print(_methods())
+        return
+    catalogue = {Kind.MODELS: MODELS, Kind.DATASETS: DATASETS, Kind.METRICS: METRICS}[kind]
+    _print([(name, entry.summary) for name, entry in catalogue.items()])
+
+
+def _methods() -> list[tuple[str, str, str]]:
+    from rapbench.backends import BACKENDS, providers
+
+    return [(name, " ".join(found), BACKENDS.load(found[0])[name].summary) for name, found in providers().items()]
+
+
+def _print(rows: Sequence[tuple[str, ...]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        typer.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())

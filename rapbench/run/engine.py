@@ -18,6 +18,7 @@ from rapbench.core.allocator import keep_freed_memory
 from rapbench.core.errors import BadData
 from rapbench.core.seeds import image_seed
 from rapbench.core.types import Explained, Method, Sample
+from rapbench.methods import METHODS
 from rapbench.relprop.trace import trace
 from rapbench.run.batches import Batches
 from rapbench.run.plan import Experiment, Named, Task, within
@@ -149,7 +150,7 @@ class _Engine:
     def _explained(self, method: Named[Method], clean: Classified) -> Explained:
         samples = clean.loaded.samples
         seeds = [image_seed(self.experiment.spec.seed, sample.id) for sample in samples]
-        model = self.graph if self.graph is not None and ":" not in method.name else self.module
+        model = self.graph if self.graph is not None and method.name in METHODS else self.module
 
         def explain(x: Tensor, target: Tensor, seeds: Tensor) -> Tensor:
             return method.thing(model, x.to(self.dtype), target, seeds=seeds).float()

@@ -101,13 +101,14 @@ def test_the_table_of_a_run_is_the_table_of_its_store(rapbench: Command) -> None
 
 def test_lists_name_everything_with_a_line_on_it(rapbench: Command) -> None:
     printed = rapbench("list", "methods").out.splitlines()
-    assert [line.split()[0] for line in printed] == list(METHODS)
+    assert [line.split()[0] for line in printed][: len(METHODS)] == list(METHODS)
+    assert "native captum" in next(line for line in printed if line.startswith("gradient "))
     for kind in ("models", "datasets", "metrics"):
         assert rapbench("list", kind).code == 0
 
 
 def test_every_command_and_option_has_help(rapbench: Command) -> None:
-    for command in ("run", "list", "table"):
+    for command in ("run", "list", "table", "compare-backends"):
         shown = rapbench(command, "--help")
         assert shown.code == 0
         assert "Options:" in shown.out

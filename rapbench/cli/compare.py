@@ -1,0 +1,55 @@
+"""`rapbench compare-backends`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rapbench.run.compare import Comparison
+
+
+def compare_backends(
+    method: Annotated[
+        list[str] | None,
+        typer.Option(help="Methods, joined by commas or repeated. [default: all that two backends provide]"),
+    ] = None,
+    model: Annotated[str, typer.Option(help="Network.")] = "vgg16",
+    weights: Annotated[str, typer.Option(help="auto, random, a torchvision weight name, or a file.")] = "auto",
+    dataset: Annotated[str, typer.Option(help="Images.")] = "scenes",
+    data_root: Annotated[Path | None, typer.Option(envvar="RAPBENCH_DATA", help="Folder of the data sets.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many of the first images.")] = 8,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")] = False,
+) -> None:
+    """Explain the same images by the methods that several backends provide, and print how far these are apart.
+
+    Printed is the largest relative difference of a map (L1, over images), in double precision, and why the backends'
+    definitions differ where they do.
+    """
+    from rapbench.run.compare import compare, shared
+    from rapbench.run.plan import prepare
+    from rapbench.run.spec import RunSpec
+
+    calls = shared(method or [])
+    options = {"model": model, "weights": weights, "dataset": dataset, "data_root": data_root, "limit": limit}
+    experiment = prepare(RunSpec.read(None, options))
+    found = compare(experiment, calls)
+    if as_json:
+        run = {"model_title": experiment.classifier.title, "dataset": dataset, "images": experiment.limit}
+        typer.echo(json.dumps({"run": run, "comparisons": [comparison.document() for comparison in found]}))
+        return
+    typer.echo(f"{experiment.classifier.title} on {experiment.limit} images of {experiment.dataset_name}, fp64\n")
+    width = max(map(len, map(str, calls)))
+    typer.echo(f"{'method':<{width}}  {'backends':<13}  difference  by definition")
+    for comparison in found:
+        typer.echo(f"{comparison.method:<{width}}  {_line(comparison)}")
+
+
+def _line(comparison: Comparison) -> str:
+    backends = f"{' '.join(comparison.backends):<13}"
+    if comparison.difference is None:
+        return f"{backends}  refused     {comparison.refusal}"
+    return f"{backends}  {comparison.difference:<10.1e}  {comparison.expected or 'equal'}"
