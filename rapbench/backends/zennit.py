@@ -224,7 +224,6 @@ class LRPGamma(_LRP):
     """
 
     title: ClassVar[str] = "LRP γ"
-    differs: ClassVar[str] = "zennit boosts negative contributions where a layer's output is negative, ours never"
 
     gamma: float = 0.25
 

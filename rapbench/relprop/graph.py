@@ -195,14 +195,21 @@ def propagate(graph: Graph, rules: Mapping[int, Rule], x: Tensor, target: Tensor
         layer = graph.layers[n]
         nonnegative = all(graph.nonnegative[i] for i in layer.inputs)
         for i in (n, *layer.inputs):
-            if values[i] is None:
-                values[i] = graph.layers[i].function(values[graph.layers[i].inputs[0]])
+            values[i] = _restored(graph, values, i)
         inputs, sizes = tuple(values[i] for i in layer.inputs), tuple(values[i] for i in layer.sizes)
         node = Node(layer, inputs, values[n], sizes, nonnegative)
         values[n] = None
         for i, part in zip(layer.inputs, _applied(rules[n], node, relevance.pop(n)), strict=True):
             relevance[i] = relevance[i] + part if i in relevance else part
     return relevance[0]
+
+
+def _restored(graph: Graph, values: list[Any], position: int) -> Any:
+    """A value, computed again where it was dropped."""
+    if values[position] is not None:
+        return values[position]
+    layer = graph.layers[position]
+    return layer.function(_restored(graph, values, layer.inputs[0]))
 
 
 def _applied(rule: Rule, node: Node, relevance: Tensor) -> tuple[Tensor, ...]:

@@ -105,10 +105,11 @@ class Epsilon:
 
 @dataclass(frozen=True)
 class Gamma:
-    """R_i = Σ_j (z_ij + γ z+_ij) / Σ_i (z_ij + γ z+_ij) R_j, with the bias as one more contribution to the denominator.
+    """R_i = Σ_j (z_ij + γ z*_ij) / Σ_i (z_ij + γ z*_ij) R_j, where z* are the contributions of the output's own sign.
 
-    Source: Montavon et al. 2019, Section 10.2.1.
-    Departs: contributions are boosted by their own sign, which is the paper's rule where x >= 0.
+    The bias is one more contribution to the denominator, which therefore never cancels.
+
+    Source: Montavon et al. 2019, Section 10.2.1, for outputs above 0; Andéol et al. 2021 for the others.
     """
 
     gamma: float = 0.25
@@ -118,11 +119,18 @@ class Gamma:
             raise ValueError("gamma must not be negative")
 
     def __call__(self, node: Node, relevance: Tensor) -> tuple[Tensor, ...]:
-        layer, x, positive = node.layer, node.inputs[0], Parts(node, 1)
-        assert isinstance(layer, Weighted)
-        bias = torch.as_tensor(layer.bias_like(node.output))
-        s = ratio(relevance, node.output + self.gamma * (positive.total() + bias.clamp(min=0)))
-        return (x * node.backward(s)[0] + self.gamma * positive.spread(s),)
+        assert isinstance(node.layer, Weighted)
+        y, above = node.output, node.output >= 0
+        positive = Parts(node, 1)
+        p = positive.total()
+        own = torch.where(above, p, negative_total(node, p))
+        bias = torch.as_tensor(node.layer.bias_like(y)).to(y)
+        own += torch.where(above, bias.clamp(min=0), bias.clamp(max=0))
+        s = ratio(relevance, y + self.gamma * own)
+        boosted = positive.spread(s * above)
+        if not above.all():
+            boosted += Parts(node, -1).spread(s * ~above)
+        return (node.inputs[0] * node.backward(s)[0] + self.gamma * boosted,)
 
 
 @dataclass(frozen=True)

@@ -230,6 +230,17 @@ def test_what_is_refused_would_have_been_wrong(case: str) -> None:
     assert relative(directly(METHODS[name], net), expected) > 0.01, "captum is right here: the refusal can go"
 
 
+def test_lrp_differs_on_batch_norm_by_the_place_of_epsilon_alone() -> None:
+    norm = nn.BatchNorm2d(6)
+    for values, low, high in ((norm.running_mean, -1, 1), (norm.running_var, 0.5, 2), (norm.weight, 0.5, 2)):
+        nn.init.uniform_(values, low, high)
+    net = sequential(convolution(), norm)
+    exact, large = "lrp_epsilon(epsilon=1e-12)", "lrp_epsilon(epsilon=0.1)"
+    assert relative(explained(exact, net), explained(exact, net, backend="native")) < 1e-6
+    assert relative(explained(large, net), explained(large, net, backend="native")) > 1e-3
+    assert "batch norm" in build(large).differs
+
+
 @pytest.mark.parametrize("name", ["deeplift_rescale", "deep_lift_shap", "lrp_epsilon"])
 def test_a_reused_layer_that_captum_remembers_once_is_refused(name: str) -> None:
     shared = convolution() if name == "lrp_epsilon" else nn.ReLU()

@@ -22,8 +22,6 @@ from rapbench.core.errors import BadConfig, UnsupportedLayer
 SEEDS = torch.arange(3)
 SHARED = [name for name in ZENNIT if name in NATIVE]
 INVISIBLE = {"functional", "dense"}
-SIGNED_OUTPUTS = {"bottleneck", "basic_block"}
-"""Networks in which zennit's gamma rule differs: it boosts negative contributions to negative outputs."""
 every_method = pytest.mark.parametrize("name", ZENNIT)
 
 
@@ -42,20 +40,13 @@ def agree(name: str, net: nn.Module) -> bool:
 
 @pytest.mark.parametrize("name", SHARED)
 def test_methods_agree_with_the_native_ones_or_refuse(name: str) -> None:
-    differs = SIGNED_OUTPUTS if "gamma" in name else set()
     refused = set()
-    for kind in set(NETWORKS) - differs:
+    for kind in NETWORKS:
         try:
             assert agree(name, network(kind)), kind
         except UnsupportedLayer:
             refused.add(kind)
     assert refused == INVISIBLE
-
-
-@pytest.mark.parametrize("name", ["lrp_gamma", "lrp_epsilon_gamma_box"])
-def test_where_gamma_rules_differ_the_backend_says_so(name: str) -> None:
-    assert "negative" in build(name).differs
-    assert not agree(name, network("basic_block"))
 
 
 @pytest.mark.parametrize(

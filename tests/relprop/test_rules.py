@@ -109,10 +109,11 @@ def test_epsilon_is_its_equation_with_the_bias_in_the_denominator(seen: Node, ep
 
 @pytest.mark.parametrize("gamma", [0.0, 0.25, 10.0])
 @torch.no_grad()
-def test_gamma_is_its_equation_with_positive_contributions_boosted(seen: Node, gamma: float) -> None:
+def test_gamma_is_its_equation_with_contributions_of_the_outputs_sign_boosted(seen: Node, gamma: float) -> None:
     r, z, b = torch.randn_like(seen.output), contributions(seen), bias(seen)
-    boosted = z + gamma * z.clamp(min=0)
-    total = boosted.sum(1, keepdim=True) + b + gamma * b.clamp(min=0)
+    above = seen.output.flatten(1).unsqueeze(1) >= 0
+    boosted = z + gamma * torch.where(above, z.clamp(min=0), z.clamp(max=0))
+    total = boosted.sum(1, keepdim=True) + b + gamma * torch.where(above, b.clamp(min=0), b.clamp(max=0))
     expected = (divided(boosted, total) * r.flatten(1).unsqueeze(1)).sum(2)
     assert relative(Gamma(gamma)(seen, r)[0].flatten(1), expected) < 1e-9
 

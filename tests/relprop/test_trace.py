@@ -198,3 +198,10 @@ def test_large_maps_propagated_one_by_one_give_the_same_relevance(monkeypatch: p
     together = RAP()(net, x, target, seeds=torch.zeros(3))
     monkeypatch.setattr("rapbench.relprop.graph._LARGE", 1)
     assert relative(RAP()(net, x, target, seeds=torch.zeros(3)), together) < 1e-12
+
+
+def test_rectifiers_in_a_row_are_computed_again_in_order() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.ReLU6(), nn.ReLU(), nn.Flatten(), nn.Linear(3600, 2)).double()
+    logits = net(images()).detach()
+    relevance = RAP()(net, images(), torch.zeros(3, dtype=torch.int64), seeds=torch.zeros(3))
+    assert relative(relevance.sum((1, 2, 3)), logits[:, 0]) < 1e-9
