@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from rapbench.core.errors import UnsupportedLayer
-from rapbench.methods.cam import _last_maps
+from rapbench.methods.cam import last_maps
 from rapbench.relprop.graph import Graph
 from rapbench.relprop.layers import Layer
 from rapbench.relprop.trace import trace
@@ -102,7 +102,7 @@ def last_feature_maps(model: nn.Module, x: Tensor, method: str) -> nn.Module:
     """
     graph = trace(model)
     values = graph.values(x[:1])
-    position = _last_maps(graph, values)
+    position = last_maps(graph, values)
     maps, runs = values[position], Counter[nn.Module]()
     found = []
 

@@ -23,7 +23,7 @@ def class_activation(graph: Graph, x: Tensor, target: Tensor) -> Tensor:
     """
     with torch.enable_grad():
         values = graph.values(x.detach().requires_grad_())
-        maps = values[_last_maps(graph, values)]
+        maps = values[last_maps(graph, values)]
         score = values[graph.output].gather(1, target.unsqueeze(1)).sum()
         (gradient,) = torch.autograd.grad(score, maps)
     weights = gradient.mean((2, 3), keepdim=True)
@@ -31,7 +31,7 @@ def class_activation(graph: Graph, x: Tensor, target: Tensor) -> Tensor:
     return activation.relu()
 
 
-def _last_maps(graph: Graph, values: list[Tensor]) -> int:
+def last_maps(graph: Graph, values: list[Tensor]) -> int:
     """Position of the last value with spatial extent that is not merely a pooled or rearranged one."""
     for n in reversed(graph.carrying()):
         maps = values[n].dim() == 4 and values[n].shape[2] * values[n].shape[3] > 1
