@@ -18,9 +18,9 @@ def table(
     from rapbench.report.tables import results, text
     from rapbench.run.store import Store
 
-    found = [
-        r for cell, rows in Store(out).cells() for r in results(cell.identity, cell.display, rows.frame, rows.skipped())
-    ]
+    store = Store(out)
+    held = ((cell, store.held(cell)) for cell in store.cells())
+    found = [r for cell, rows in held for r in results(cell.identity, cell.display, rows.frame, rows.skipped())]
     if not found:
         raise DataMissing(f"no results in {out}; `rapbench run` writes some, --out names another folder")
     typer.echo(json.dumps({"results": [r.document() for r in found]}) if as_json else text(found))

@@ -102,16 +102,20 @@ class Store:
         folder = self.root / cell.folder
         return _read([(b, path) for b in blocks if (path := self._shard(folder, b))])
 
-    def cells(self) -> Iterator[tuple[Cell, Rows]]:
-        """Every cell that the folder holds, with all its rows, ordered by name."""
+    def cells(self) -> Iterator[Cell]:
+        """Every cell that the folder holds, ordered by name."""
         for path in sorted(self.root.glob("*/spec.json")):
             spec = json.loads(path.read_text())
-            shards = {}
-            for file in sorted(path.parent.glob("*.parquet")):
-                start, stop = (int(n) for n in file.stem.split("-"))
-                shards[start] = (Block(start, stop), file)  # of two with one start, the longer sorts last
-            rows = _read([shards[start] for start in sorted(shards)])
-            yield Cell(identity=spec["identity"], display=spec["display"], limit=len(rows.frame)), rows
+            stops = [int(file.stem.split("-")[1]) for file in path.parent.glob("*.parquet")]
+            yield Cell(identity=spec["identity"], display=spec["display"], limit=max(stops, default=0))
+
+    def held(self, cell: Cell) -> Rows:
+        """All rows that the folder holds of a cell, in the data set's order."""
+        shards = {}
+        for file in sorted((self.root / cell.folder).glob("*.parquet")):
+            start, stop = (int(n) for n in file.stem.split("-"))
+            shards[start] = (Block(start, stop), file)  # of two with one start, the longer sorts last
+        return _read([shards[start] for start in sorted(shards)])
 
     def _shard(self, folder: Path, block: Block) -> Path | None:
         """The shard that holds a block: its own, or a longer one with the same start."""
