@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torchvision.models.mobilenetv2 import MobileNetV2
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 from torchvision.models.squeezenet import Fire
 
@@ -21,7 +22,11 @@ def vgg() -> nn.Module:
 
 
 def _resnet(block: type[BasicBlock | Bottleneck]) -> nn.Module:
-    net = ResNet(block, [1, 1, 1, 1], num_classes=5)
+    return _lively(ResNet(block, [1, 1, 1, 1], num_classes=5))
+
+
+def _lively(net: nn.Module) -> nn.Module:
+    """The network with batch norms that are no identity."""
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.running_mean, -0.1, 0.1)
@@ -85,6 +90,14 @@ class Dense(nn.Module):
         return self.classifier(torch.relu(self.norm3(x)).mean([2, 3]))
 
 
+def depthwise() -> nn.Module:
+    """Inverted bottlenecks: depthwise convolutions, batch norm, ReLU6, a linear projection, additions."""
+    net = MobileNetV2(
+        num_classes=5, width_mult=0.25, inverted_residual_setting=[[1, 16, 1, 1], [3, 16, 2, 2]], round_nearest=4
+    )
+    return _lively(net)
+
+
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "vgg": vgg,
     "bottleneck": bottleneck,
@@ -92,6 +105,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "fire": fire,
     "functional": Functional,
     "dense": Dense,
+    "depthwise": depthwise,
 }
 
 

@@ -85,7 +85,8 @@ def run(
     from rapbench.report.tables import text
 
     incidents = _incidents(_whole(experiment, store))
-    typer.echo(f"{_summary(experiment)}\n{incidents}{total} explanations in {seconds:.1f} s\n\n{text(found)}")
+    typer.echo(f"{_summary(experiment)}\n{incidents}{total} explanations in {seconds:.1f} s")
+    typer.echo(f"{_guards(found)}\n\n{text(found)}")
 
 
 def collected(experiment: Experiment, store: Store) -> list[Result]:
@@ -131,6 +132,24 @@ def _whole(experiment: Experiment, store: Store) -> Rows:
     method = experiment.methods[0].label
     cell = max((experiment.cells[method, metric.label] for metric in experiment.metrics), key=lambda cell: cell.limit)
     return store.rows(cell, experiment.blocks(cell))
+
+
+def _guards(found: list[Result]) -> str:
+    """A line on maps that are not what they should be."""
+    broken = [
+        f"{result.source['method']} {result.estimate.value:.3g} % {what}"
+        for variant, what in {"non_finite": "not finite", "constant": "constant"}.items()
+        for result in found
+        if result.source["metric"] == "guards" and result.variant == variant and result.estimate.value
+    ]
+    residuals = {
+        result.source["method"]: result.estimate.value
+        for result in found
+        if result.variant == "residual" and result.estimate.value is not None
+    }
+    worst = max(residuals, key=lambda method: residuals[method], default=None)
+    sums = f"; sums off by {residuals[worst]:.0e} at most ({worst}, median over images)" if worst else ""
+    return f"guards: {', '.join(broken) or 'every map finite, none constant'}{sums}"
 
 
 def _incidents(rows: Rows) -> str:

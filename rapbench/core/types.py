@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -55,6 +55,8 @@ class Dataset(Protocol):
     provides: ClassVar[frozenset[Need]]
     default_limit: ClassVar[int | None]
     """How many images a run takes unless told otherwise; None means all."""
+    full_size: ClassVar[int | None]
+    """How many images the data set has as published; None where it is generated."""
 
     @property
     def fingerprint(self) -> str:
@@ -123,6 +125,21 @@ class Method(Protocol):
         ...
 
 
+@runtime_checkable
+class Complete(Protocol):
+    """What a method has besides whose relevance sums to a known number: conservation or completeness."""
+
+    def total(self, logits: Callable[[Tensor], Tensor], x: Tensor, target: Tensor) -> Tensor | None:
+        """What the relevance of each image should sum to, (N,); None where the parameters promise nothing.
+
+        Args:
+            logits: (M, C, H, W) -> (M, K), of any number of inputs, without gradients.
+            x: (N, C, H, W) normalised input.
+            target: (N,) int64.
+        """
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Explained:
     """A batch of images with the relevance one method gave them: what a metric sees.
@@ -136,6 +153,7 @@ class Explained:
         mask: per image (H, W) uint8 or None.
         classify: (M, C, H, W) -> logits (M, K) of any number of inputs, without gradients, in batches that fit.
         black: value of a black pixel per channel, in network space.
+        total: (N,) what the relevance of an image should sum to, None where the method promises nothing.
     """
 
     relevance: Tensor
@@ -146,11 +164,13 @@ class Explained:
     mask: tuple[Tensor | None, ...]
     classify: Callable[[Tensor], Tensor]
     black: tuple[float, float, float]
+    total: Tensor | None = None
 
     def head(self, count: int) -> Explained:
         """The first `count` images."""
         tensors = {key: getattr(self, key)[:count] for key in ("relevance", "x", "logits", "target", "boxes", "mask")}
-        return replace(self, **tensors)
+        total = None if self.total is None else self.total[:count]
+        return replace(self, **tensors, total=total)
 
     @property
     def pixels(self) -> Tensor:

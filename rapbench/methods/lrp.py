@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -93,6 +94,13 @@ class LRP:
         if self.batch_norm == "fold":
             graph = graph.folded()
         return propagate(graph, self.composite().rules(graph, self.title), x, target)
+
+    def total(self, logits: Callable[[Tensor], Tensor], x: Tensor, target: Tensor) -> Tensor | None:
+        """The logit; none where a bias takes a share, or pools and additions drop what reaches inputs of zero."""
+        rules = (self.convolution_rule(), self.dense_rule())
+        if self.batch_norm == "rule" or not all(isinstance(r, AlphaBeta) and r.bias == "none" for r in rules):
+            return None
+        return logits(x).gather(1, target.unsqueeze(1)).squeeze(1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -326,3 +334,7 @@ class DeepTaylor(LRPZBeta):
 
     def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
         return super().__call__(model, x, target, seeds=seeds).clamp(min=0)
+
+    def total(self, logits: Callable[[Tensor], Tensor], x: Tensor, target: Tensor) -> Tensor | None:
+        logit = super().total(logits, x, target)
+        return None if logit is None else logit.clamp(min=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -56,6 +57,10 @@ class RAP:
     def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
         graph = trace(model).folded() if self.batch_norm == "fold" else trace(model)
         return propagate(graph, self.composite().rules(graph, self.title), x, target)
+
+    def total(self, logits: Callable[[Tensor], Tensor], x: Tensor, target: Tensor) -> Tensor:
+        """The logit. Source: Nam et al. 2020, Section 3.3."""
+        return logits(x).gather(1, target.unsqueeze(1)).squeeze(1)
 
     def composite(self) -> Composite:
         """The whole method as a table."""

@@ -22,19 +22,22 @@ if TYPE_CHECKING:
 class Guards:
     """Conservation, finiteness, constant maps and ties; lower is better.
 
-    `conservation` is the median of |Σ R - logit| / |logit|; `non_finite` and `constant` are percent of images; `ties`
-    is the mean percent of a map's pixels that share their value with another, whose order is therefore arbitrary.
+    `residual` is the median of |Σ R - total| / |total|, where total is what the method's relevance should sum to: the
+    logit where it is conserved, the logit's difference from that of a reference where the method is complete. It is
+    undefined for methods that promise no sum. `non_finite` and `constant` are percent of images; `ties` is the mean
+    percent of a map's pixels that share their value with another, whose order is therefore arbitrary.
 
-    Source: Bach et al. 2015, Eq. 2, for conservation.
+    Source: Bach et al. 2015, Eq. 2, for conservation; Sundararajan et al. 2017, Section 3, for completeness.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset()
-    headline: ClassVar[tuple[str, ...]] = ("conservation", "non_finite", "constant", "ties")
+    headline: ClassVar[tuple[str, ...]] = ("residual", "non_finite", "constant", "ties")
 
     def __call__(self, explained: Explained) -> dict[str, Tensor]:
         pixels, logits, index = explained.pixels, explained.logits.double(), explained.target.unsqueeze(1)
         return {
             "relevance_sum": pixels.sum((1, 2)),
+            "total": torch.full_like(logits[:, 0], torch.nan) if explained.total is None else explained.total.double(),
             "logit": logits.gather(1, index).squeeze(1),
             "probability": logits.softmax(1).gather(1, index).squeeze(1),
             "num_non_finite": num_non_finite(explained.relevance),
@@ -45,11 +48,15 @@ class Guards:
     def variants(self, *, signed: bool) -> Mapping[str, Variant]:
         undefined = {"non-finite relevance": non_finite}
         return {
-            "conservation": Variant(
+            "residual": Variant(
                 direction="lower",
                 average="median",
                 statistics=_deviation,
-                undefined=undefined | {"zero logit": lambda rows: (rows["logit"] == 0).to_numpy()},
+                undefined=undefined
+                | {
+                    "no sum promised": lambda rows: rows["total"].isna().to_numpy(),
+                    "total of zero": lambda rows: (rows["total"] == 0).to_numpy(),
+                },
             ),
             "non_finite": Variant(direction="lower", statistics=_percent(non_finite), undefined={}),
             "constant": Variant(direction="lower", statistics=_percent(constant), undefined={}),
@@ -68,9 +75,9 @@ def tie_share(pixels: Tensor) -> Tensor:
 
 
 def _deviation(rows: DataFrame) -> NDArray[np.float64]:
-    """Distance (N, 1) of the relevance's sum from the logit, relative to the logit."""
-    logit = rows[["logit"]].to_numpy(dtype=np.float64)
-    deviation: NDArray[np.float64] = np.abs((rows[["relevance_sum"]].to_numpy() - logit) / logit)
+    """Distance (N, 1) of the relevance's sum from the total it should have, relative to that."""
+    total = rows[["total"]].to_numpy(dtype=np.float64)
+    deviation: NDArray[np.float64] = np.abs((rows[["relevance_sum"]].to_numpy() - total) / total)
     return deviation
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from rapbench.core.allocator import keep_freed_memory
 from rapbench.core.errors import BadData
 from rapbench.core.seeds import image_seed
-from rapbench.core.types import Explained, Method, Sample
+from rapbench.core.types import Complete, Explained, Method, Sample
 from rapbench.methods import METHODS
 from rapbench.relprop.trace import trace
 from rapbench.run.batches import Batches
@@ -165,7 +165,16 @@ class _Engine:
             mask=tuple(None if s.mask is None else s.mask.to(device) for s in samples),
             classify=self.classify,
             black=self.experiment.classifier.black(),
+            total=self._total(method.thing, clean),
         )
+
+    def _total(self, method: Method, clean: Classified) -> Tensor | None:
+        """What each map should sum to, where the method says."""
+
+        def logits(x: Tensor) -> Tensor:
+            return clean.logits if x is clean.x else self.classify(x)
+
+        return method.total(logits, clean.x, clean.target) if isinstance(method, Complete) else None
 
     def _identity_columns(self, loaded: Loaded, explained: Explained, count: int) -> dict[str, np.ndarray]:
         shared = self.experiment.dataset.label_space == self.experiment.classifier.label_space

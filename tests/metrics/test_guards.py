@@ -25,14 +25,17 @@ def test_logit_and_probability_are_those_of_the_target(explain):
     assert columns["probability"].tolist() == pytest.approx(expected)
 
 
-def test_conservation_is_the_median_relative_distance_from_the_logit(explain, score):
+def test_the_residual_is_the_median_relative_distance_from_the_promised_sum(explain, score):
     relevance = torch.zeros(4, 3, 4, 4)
     relevance[:, 1, 0, 0] = torch.tensor([2.2, 3.0, -1.8, 9.0])
-    logits = torch.tensor([[2.0], [2.0], [-1.0], [0.0]])
-    columns = Guards()(explain(relevance, logits=logits, target=torch.zeros(4, dtype=torch.int64)))
-    result = score(columns, "conservation")
-    assert (result.n, result.dropped) == (3, {"zero logit": 1})
+    result = score(Guards()(explain(relevance, total=torch.tensor([2.0, 2.0, -1.0, 0.0]))), "residual")
+    assert (result.n, result.dropped) == (3, {"total of zero": 1})
     assert result.value == pytest.approx(0.5)
+
+
+def test_a_method_that_promises_no_sum_has_no_residual(explain, score):
+    result = score(Guards()(explain(torch.randn(3, 4, 4))), "residual")
+    assert (result.value, result.n, result.dropped) == (None, 0, {"no sum promised": 3})
 
 
 def test_the_sum_of_relevance_is_exact_where_float32_is_not(explain):

@@ -29,5 +29,5 @@ def test_photographs_are_explained_and_scored(
     assert computed == 24
     assert rap["value"] > random["value"] if rap["direction"] == "higher" else rap["value"] < random["value"]
     assert rap["n"] + rap["n_dropped"] == 12
-    (conservation,) = [r for r in results if (r["method"], r["variant"]) == ("rap", "conservation")]
-    assert conservation["value"] < 1e-4
+    (residual,) = [r for r in results if (r["method"], r["variant"]) == ("rap", "residual")]
+    assert residual["value"] < 1e-4
