@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,9 +15,9 @@ import typer
 if TYPE_CHECKING:
     from rapbench.report.tables import Result
     from rapbench.run.plan import Experiment
+    from rapbench.run.selection import Selection
+    from rapbench.run.spec import RunSpec
     from rapbench.run.store import Rows, Store
-
-Many = Annotated[list[str] | None, typer.Option()]
 
 
 def run(
@@ -37,56 +40,185 @@ def run(
         typer.Option(help="Metrics, like --method. [default: all that the images support]"),
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first images. [default: all; 96 of scenes]")] = None,
+    select: Annotated[
+        str | None,
+        typer.Option(help="all, or correct: only images that the network classifies correctly. [default: all]"),
+    ] = None,
+    shuffle: Annotated[bool, typer.Option("--shuffle", help="Take the images in an order drawn by the seed.")] = False,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random. [default: 0]")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda. [default: auto]")] = None,
     batch_size: Annotated[
         int | None, typer.Option(help="Images a batch; halves itself when memory runs out. [default: chosen]")
     ] = None,
+    readers: Annotated[
+        int | None,
+        typer.Option(help="Processes that read images ahead; 0: the run itself. [default: 8 on cuda, else 0]"),
+    ] = None,
     precision: Annotated[str | None, typer.Option(help="fp32, tf32 or bf16. [default: fp32]")] = None,
     backend: Annotated[str | None, typer.Option(help="Where the methods come from. [default: native]")] = None,
     out: Annotated[Path | None, typer.Option(help="Results folder. [default: results/runs]")] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file of these options; the command line wins.")] = None,
+    part: Annotated[list[str] | None, typer.Option(help="Only these parts of the config. [default: all]")] = None,
     save_maps: Annotated[
         Path | None, typer.Option(help="Folder for one .npz per image and method: relevance, target, logit.")
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first image that cannot be read.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, say what would be done, stop.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, say what would be done and what it would cost, stop.")
+    ] = False,
 ) -> None:
     """Explain images with attribution methods and score the explanations.
 
     Rows are kept in the results folder: a run that was stopped goes on where it was, and a metric or method asked for
     later is computed alone.
     """
-    from rapbench.cli.progress import Progress
-    from rapbench.run.engine import execute
-    from rapbench.run.plan import prepare
-    from rapbench.run.spec import RunSpec
-    from rapbench.run.store import Store
+    from rapbench.run.spec import RunSpec, read_parts
 
     options = {key: value for key, value in context.params.items() if key in RunSpec.model_fields}
-    started = time.monotonic()
-    experiment = prepare(RunSpec.read(config, options))
+    names = [name.strip() for value in part or [] for name in value.split(",")]
+    experiments = _prepared(read_parts(config, options, names))
+    if dry_run:
+        typer.echo("\n\n".join(_headed(name, _plan(experiment)) for name, experiment in experiments.items()))
+        return
+    documents = {}
+    for name, experiment in experiments.items():
+        done = _done(experiment)
+        documents[name] = done.document()
+        if not as_json:
+            typer.echo(_headed(name, done.text()) + ("\n" if len(experiments) > 1 else ""))
+    if as_json:
+        typer.echo(json.dumps(documents[""] if documents.keys() == {""} else {"parts": documents}))
+
+
+def _prepared(specs: Mapping[str, RunSpec]) -> dict[str, Experiment]:
+    """Every part loaded and checked before anything is computed."""
+    from rapbench.core.errors import DataMissing
+    from rapbench.run.plan import prepare
+
+    experiments = {}
+    for name, spec in specs.items():
+        try:
+            experiments[name] = prepare(spec)
+        except DataMissing as error:
+            if not name:
+                raise
+            others = ",".join(other for other in specs if other != name)
+            raise DataMissing(
+                f"part {name}: {error}" + (f" (--part {others} leaves it out)" if others else "")
+            ) from error
+    return experiments
+
+
+def _headed(name: str, text: str) -> str:
+    return f"part {name}: {text}" if name else text
+
+
+def _plan(experiment: Experiment) -> str:
+    """What a run would do and cost."""
+    from rapbench.run.probe import probe
+    from rapbench.run.selection import selection_file, stored
+    from rapbench.run.store import Store
+
+    selection = ""
+    if experiment.spec.select == "correct":
+        found = stored(selection_file(experiment))
+        selection = f"\nselection: {found if found.ids else 'not made yet; counted as if every image were correct'}"
+    tasks = experiment.pending(Store(experiment.spec.out))
+    costs = probe(experiment, tasks)
+    total = sum(task.block.stop - task.block.start for task in tasks)
+    lines = [f"{_summary(experiment)}{selection}", f"to explain: {total} images (one count for each method)"]
+    if costs:
+        width = max(len(cost.stage) for cost in costs)
+        lines += [f"{'stage':<{width}}  forward passes  images  minutes, from a probe of one batch"]
+        lines += [f"{c.stage:<{width}}  {c.forwards:<14.1f}  {c.images:<6}  {c.seconds / 60:.1f}" for c in costs]
+        forwards = sum(cost.forwards * cost.images for cost in costs)
+        lines += [
+            f"in all: {forwards:.0f} forward passes of an image, {sum(c.seconds for c in costs) / 60:.1f} minutes"
+        ]
+    return "\n".join(lines)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Done:
+    """A finished experiment and what it took."""
+
+    experiment: Experiment
+    selection: Selection | None
+    explanations: int
+    seconds: float
+    stages: Mapping[str, float]
+    rows: Rows
+    results: list[Result]
+
+    def document(self) -> dict[str, Any]:
+        """It as `--json` prints it."""
+        from rapbench.run.plan import versions
+
+        run = {
+            **self.experiment.spec.model_dump(mode="json"),
+            "model_title": self.experiment.classifier.title,
+            "images": self.experiment.limit,
+            "selection": self.selection
+            and {"scanned": self.selection.scanned, "dropped": dict(self.selection.dropped)},
+            "skipped": self.rows.skipped(),
+            "noted": self.rows.noted(),
+            "versions": versions(),
+            "device": self.experiment.device.type,
+            "seconds": round(self.seconds, 3),
+            "stages": {stage: round(seconds, 3) for stage, seconds in self.stages.items()},
+        }
+        return {"run": run, "results": [result.document() for result in self.results]}
+
+    def text(self) -> str:
+        """It as a terminal shows it."""
+        from rapbench.report.tables import text
+
+        lines = [
+            _summary(self.experiment),
+            f"selection: {self.selection}" if self.selection else "",
+            _incidents(self.rows),
+            f"{self.explanations} explanations in {self.seconds:.1f} s{_shares(self.stages)}",
+            _guards(self.results),
+        ]
+        return "\n".join(filter(None, lines)) + f"\n\n{text(self.results)}"
+
+
+def _done(experiment: Experiment) -> _Done:
+    """Runs what is missing and collects everything."""
+    from rapbench.cli.progress import Progress
+    from rapbench.run.engine import execute
+    from rapbench.run.plan import candidates
+    from rapbench.run.selection import selected
+    from rapbench.run.store import Store
+
+    started, selection = time.monotonic(), None
+    if experiment.spec.select == "correct":
+        with Progress(len(candidates(experiment))) as progress:
+            experiment, selection = selected(experiment, progress)
     store = Store(experiment.spec.out)
     tasks = experiment.pending(store)
     total = sum(task.block.stop - task.block.start for task in tasks)
-    if dry_run:
-        typer.echo(_summary(experiment) + f"\nto explain: {total} images (one count for each method)")
-        return
     with Progress(total) as progress:
-        execute(experiment, tasks, store, progress)
-    seconds = time.monotonic() - started
-    found = collected(experiment, store)
-    if as_json:
-        typer.echo(
-            json.dumps({"run": _run_document(experiment, store, seconds), "results": [r.document() for r in found]})
-        )
-        return
-    from rapbench.report.tables import text
+        stages = execute(experiment, tasks, store, progress)
+    return _Done(
+        experiment=experiment,
+        selection=selection,
+        explanations=total,
+        seconds=time.monotonic() - started,
+        stages=stages,
+        rows=_whole(experiment, store),
+        results=collected(experiment, store),
+    )
 
-    incidents = _incidents(_whole(experiment, store))
-    typer.echo(f"{_summary(experiment)}\n{incidents}{total} explanations in {seconds:.1f} s")
-    typer.echo(f"{_guards(found)}\n\n{text(found)}")
+
+def _shares(stages: Mapping[str, float]) -> str:
+    """What share of the time each kind of stage took."""
+    kinds: Counter[str] = Counter()
+    for stage, seconds in stages.items():
+        kinds[stage.partition(" by ")[0]] += seconds  # type: ignore[assignment]
+    whole = sum(kinds.values())
+    return f" ({', '.join(f'{kind} {100 * s / whole:.0f} %' for kind, s in kinds.items())})" if whole else ""
 
 
 def collected(experiment: Experiment, store: Store) -> list[Result]:
@@ -109,22 +241,6 @@ def _summary(experiment: Experiment) -> str:
     return (
         f"{experiment.classifier.title} on {experiment.limit} images of {experiment.dataset_name}, {device}: {counts}"
     )
-
-
-def _run_document(experiment: Experiment, store: Store, seconds: float) -> dict[str, Any]:
-    from rapbench.run.plan import versions
-
-    rows = _whole(experiment, store)
-    return {
-        **experiment.spec.model_dump(mode="json"),
-        "model_title": experiment.classifier.title,
-        "images": experiment.limit,
-        "skipped": rows.skipped(),
-        "noted": rows.noted(),
-        "versions": versions(),
-        "device": experiment.device.type,
-        "seconds": round(seconds, 3),
-    }
 
 
 def _whole(experiment: Experiment, store: Store) -> Rows:
@@ -153,7 +269,7 @@ def _guards(found: list[Result]) -> str:
 
 
 def _incidents(rows: Rows) -> str:
-    """A line on images that were skipped or unusual, empty where there were none."""
+    """What was wrong with or unusual about images, empty where nothing was."""
     parts = [f"{count} {reason} (skipped)" for reason, count in rows.skipped().items()]
     parts += [f"{count} {reason}" for reason, count in rows.noted().items()]
-    return f"images: {', '.join(parts)}\n" if parts else ""
+    return f"images: {', '.join(parts)}" if parts else ""

@@ -34,8 +34,12 @@ class BadData(RapbenchError):
     """
 
     def __init__(self, reason: str, where: object, detail: str = "") -> None:
-        super().__init__(f"{reason}: {where}" + (f" ({detail})" if detail else ""))
+        super().__init__(reason, str(where), detail)  # as given, so that it survives the way between processes
         self.reason = reason
+
+    def __str__(self) -> str:
+        reason, where, detail = self.args
+        return f"{reason}: {where}" + (f" ({detail})" if detail else "")
 
 
 class BadWeights(RapbenchError):

@@ -30,7 +30,7 @@ class Sample:
 
     Attributes:
         id: the data set's own name of the image.
-        image: (3, H, W) float32 RGB in [0, 1], not normalised.
+        image: (C, H, W) float32 in [0, 1], not normalised: RGB, or one channel of grey.
         label: class index in the data set's label space, None where it has none.
         boxes: (B, 4) int64 rows (col0, row0, col1, row1), half open, inside the image; None where there is no box.
         mask: (H, W) uint8, 1 object, 0 background, 255 void; None where there is none.
@@ -82,9 +82,9 @@ class Classifier:
         title: what tables print, for example 'vgg16 (width 1/8, scenes weights)'.
         weights: name of the weights, for example 'IMAGENET1K_V1', 'scenes', 'random' or a file's name.
         digest: SHA-256 over the state dict; enters the key of every result.
-        module: maps normalised images (N, 3, H, W) to logits (N, K); in evaluation mode.
+        module: maps normalised images (N, C, H, W) to logits (N, K); in evaluation mode.
         label_space: whose class indices the logits use, as in `Dataset.label_space`.
-        mean: per-channel mean that normalisation subtracts, in [0, 1].
+        mean: per-channel mean that normalisation subtracts, in [0, 1]; as many as the network has input channels.
         std: per-channel divisor of the normalisation.
         size: side in pixels of the square input.
     """
@@ -95,19 +95,18 @@ class Classifier:
     digest: str
     module: nn.Module
     label_space: str
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
     size: int = 224
 
     def normalised(self, images: Tensor) -> Tensor:
-        """Network input (N, 3, H, W) of RGB images in [0, 1]."""
-        mean, std = (images.new_tensor(v).view(1, 3, 1, 1) for v in (self.mean, self.std))
+        """Network input (N, C, H, W) of images in [0, 1]."""
+        mean, std = (images.new_tensor(v).view(1, -1, 1, 1) for v in (self.mean, self.std))
         return (images - mean) / std
 
-    def black(self) -> tuple[float, float, float]:
+    def black(self) -> tuple[float, ...]:
         """What a black pixel is in network space, per channel."""
-        r, g, b = (-m / s for m, s in zip(self.mean, self.std, strict=True))
-        return r, g, b
+        return tuple(-m / s for m, s in zip(self.mean, self.std, strict=True))
 
 
 class Method(Protocol):
@@ -152,8 +151,11 @@ class Explained:
         boxes: per image (B, 4) or None.
         mask: per image (H, W) uint8 or None.
         classify: (M, C, H, W) -> logits (M, K) of any number of inputs, without gradients, in batches that fit.
+        explain: x (M, C, H, W), target (M,), seeds (M,) -> relevance (M, C, H, W) by the same method.
+        seeds: (N,) int64, one an image, of everything random about it.
         black: value of a black pixel per channel, in network space.
         total: (N,) what the relevance of an image should sum to, None where the method promises nothing.
+        label: (N,) int64, -1 where unknown; None where no label is in the classes' terms.
     """
 
     relevance: Tensor
@@ -163,14 +165,16 @@ class Explained:
     boxes: tuple[Tensor | None, ...]
     mask: tuple[Tensor | None, ...]
     classify: Callable[[Tensor], Tensor]
-    black: tuple[float, float, float]
+    explain: Callable[[Tensor, Tensor, Tensor], Tensor]
+    seeds: Tensor
+    black: tuple[float, ...]
     total: Tensor | None = None
+    label: Tensor | None = None
 
     def head(self, count: int) -> Explained:
         """The first `count` images."""
-        tensors = {key: getattr(self, key)[:count] for key in ("relevance", "x", "logits", "target", "boxes", "mask")}
-        total = None if self.total is None else self.total[:count]
-        return replace(self, **tensors, total=total)
+        fields = ("relevance", "x", "logits", "target", "boxes", "mask", "seeds", "total", "label")
+        return replace(self, **{key: values[:count] for key in fields if (values := getattr(self, key)) is not None})
 
     @property
     def pixels(self) -> Tensor:

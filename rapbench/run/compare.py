@@ -78,7 +78,7 @@ def compare(experiment: Experiment, calls: Sequence[Call]) -> Iterator[Compariso
     Doubles keep rounding out of the way: what is left is a difference of definition, or a fault.
     """
     device = experiment.device
-    samples = [experiment.dataset[n] for n in range(experiment.limit)]
+    samples = [experiment.dataset[n] for n in experiment.order]
     x = experiment.classifier.normalised(torch.stack([s.image for s in samples]).to(device)).double()
     model = experiment.classifier.module.to(device).double()
     batches, seeds = Batches(_BATCH), torch.tensor([image_seed(experiment.spec.seed, s.id) for s in samples])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -58,7 +58,10 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """Everything a run needs, loaded and checked."""
+    """Everything a run needs, loaded and checked.
+
+    `order` holds the data set's indices of the images it takes; positions, in blocks and rows, are places in it.
+    """
 
     spec: RunSpec
     device: torch.device
@@ -67,7 +70,17 @@ class Experiment:
     classifier: Classifier
     methods: tuple[Named[Method], ...]
     metrics: tuple[Named[Metric], ...]
-    limit: int
+    order: tuple[int, ...]
+
+    @property
+    def limit(self) -> int:
+        """How many images the run takes."""
+        return len(self.order)
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether the images' labels are classes of the network."""
+        return bool(self.dataset.label_space) and self.dataset.label_space == self.classifier.label_space
 
     @cached_property
     def cells(self) -> Mapping[tuple[str, str], Cell]:
@@ -102,17 +115,19 @@ class Experiment:
     def _maps_missing(self, method: Named[Method], block: Block) -> bool:
         if self.spec.save_maps is None:
             return False
-        ids = self.dataset.ids[block.start : block.stop]
+        ids = (self.dataset.ids[index] for index in self.order[block.start : block.stop])
         return not all(self.map_file(method, image_id).exists() for image_id in ids)
 
     def _cell(self, method: Named[Method], metric: Named[Metric]) -> Cell:
         model = self.classifier
+        order = {"select": self.spec.select, "shuffle": self.spec.shuffle}
         identity = {
             "rapbench": __version__,
             "dataset": {
                 "name": self.dataset_name,
                 "parameters": {k: v for k, v in parameters(self.dataset).items() if k != "data_root"},
                 "fingerprint": self.dataset.fingerprint,
+                **{key: chosen for key, chosen in order.items() if chosen != RunSpec.model_fields[key].default},
             },
             "model": {"name": model.name, "weights": model.weights, "digest": model.digest},
             "method": {**method.identity(), "backend": self.spec.backend},
@@ -155,7 +170,7 @@ def prepare(spec: RunSpec) -> Experiment:
     metrics = _metrics(spec, call.name, dataset_class)
     dataset: Dataset = DATASETS.build(call, data_root=spec.data_root, size=input_size(spec.model))
     classifier = load_classifier(spec.model, spec.weights, label_space=dataset_class.label_space, seed=spec.seed)
-    return Experiment(
+    experiment = Experiment(
         spec=spec,
         device=device,
         dataset=dataset,
@@ -163,8 +178,18 @@ def prepare(spec: RunSpec) -> Experiment:
         classifier=classifier,
         methods=methods,
         metrics=metrics,
-        limit=min(spec.limit or dataset_class.default_limit or len(dataset), len(dataset)),
+        order=(),
     )
+    wanted = spec.limit or dataset_class.default_limit or len(dataset)
+    return replace(experiment, order=candidates(experiment)[:wanted])
+
+
+def candidates(experiment: Experiment) -> tuple[int, ...]:
+    """All images of the data set, in its own order or shuffled by the seed."""
+    count = len(experiment.dataset)
+    if not experiment.spec.shuffle:
+        return tuple(range(count))
+    return tuple(torch.randperm(count, generator=torch.Generator().manual_seed(experiment.spec.seed)).tolist())
 
 
 def _device(spec: RunSpec) -> torch.device:

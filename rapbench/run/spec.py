@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from rapbench.core.catalogue import nearest, split_calls
-from rapbench.core.errors import BadConfig, DataMissing
+from rapbench.core.errors import BadConfig, DataMissing, UnknownName
 
 Precision = Literal["fp32", "tf32", "bf16"]
 
@@ -30,9 +30,12 @@ class RunSpec(BaseModel):
     data_root: Path | None = None
     metric: tuple[str, ...] = ()
     limit: int | None = Field(default=None, ge=1)
+    select: Literal["all", "correct"] = "all"
+    shuffle: bool = False
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     batch_size: int | None = Field(default=None, ge=1)
+    readers: int | None = Field(default=None, ge=0)
     precision: Precision = "fp32"
     backend: str = "native"
     out: Path = Path("results/runs")
@@ -50,22 +53,51 @@ class RunSpec(BaseModel):
 
     @classmethod
     def read(cls, config: Path | None, options: Mapping[str, object]) -> RunSpec:
-        """The spec of a TOML file with options laid over it; an option that is None, empty or False was not given.
+        """The spec of a TOML file with options laid over it, as `read_parts` reads it; the file may have one part."""
+        specs = read_parts(config, options)
+        if len(specs) > 1:
+            raise BadConfig(f"{config} has {len(specs)} parts, and this takes one: {', '.join(specs)}")
+        return next(iter(specs.values()))
 
-        Raises:
-            DataMissing: no such file.
-            BadConfig: not TOML, an unknown field (the message offers the nearest), or a value out of range.
-        """
-        given = {k: v for k, v in options.items() if not (v is None or v is False or v == [])}
-        values = {**(_toml(config) if config else {}), **given}
-        for key in values:
-            if key not in cls.model_fields:
-                raise BadConfig(f"{config}: no setting {key!r}: {nearest(key, list(cls.model_fields))}")
-        try:
-            return cls.model_validate(values)
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise BadConfig(f"{'.'.join(map(str, first['loc'][:1]))}: {first['msg']}") from error
+
+def read_parts(config: Path | None, options: Mapping[str, object], names: Sequence[str] = ()) -> dict[str, RunSpec]:
+    """The specs of a TOML file's parts by name, or the one spec of a file without parts under the name ''.
+
+    A file's settings hold for all of its `[[part]]` tables; these override them, and the options override both. Of
+    parts that the options have made equal, the first is kept.
+
+    Args:
+        config: the file; none means the options alone.
+        options: as typed; one that is None, empty or False was not given.
+        names: of the parts wanted; all by default.
+
+    Raises:
+        DataMissing: no such file.
+        UnknownName: no such part.
+        BadConfig: not TOML, an unknown field (the message offers the nearest), or a value out of range.
+    """
+    given = {k: v for k, v in options.items() if not (v is None or v is False or v == [])}
+    shared = _toml(config) if config else {}
+    parts = shared.pop("part", [{}])
+    named = {str(part.pop("name", "")): part for part in parts}
+    if len(named) < len(parts):
+        raise BadConfig(f"{config}: every part needs a name of its own")
+    for name in names:
+        if name not in named:
+            raise UnknownName(f"{config} has no part {name!r}: {nearest(name, list(named))}")
+    specs = {n: _validated({**shared, **part, **given}, config) for n, part in named.items() if not names or n in names}
+    return {name: spec for name, spec in specs.items() if next(n for n in specs if specs[n] == spec) == name}
+
+
+def _validated(values: Mapping[str, object], config: Path | None) -> RunSpec:
+    for key in values:
+        if key not in RunSpec.model_fields:
+            raise BadConfig(f"{config}: no setting {key!r}: {nearest(key, list(RunSpec.model_fields))}")
+    try:
+        return RunSpec.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise BadConfig(f"{'.'.join(map(str, first['loc'][:1]))}: {first['msg']}") from error
 
 
 def _toml(path: Path) -> dict[str, Any]:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from rapbench.core.errors import BadConfig, DataMissing
+from rapbench.core.errors import BadConfig, DataMissing, UnknownName
 from rapbench.run.plan import Experiment, prepare
-from rapbench.run.spec import RunSpec
+from rapbench.run.spec import RunSpec, read_parts
 
 BASE = {"model": "doubles:tiny", "weights": "random", "dataset": "doubles:Squares", "metric": ["perturbation"]}
 
@@ -120,3 +120,61 @@ def test_by_default_every_metric_that_the_images_support_is_computed() -> None:
         "guards",
     ]
     assert [m.name for m in experiment(metric=[], dataset="doubles:Unlabelled").metrics] == ["perturbation", "guards"]
+
+
+PARTS = """
+limit = 5
+method = ["rap", "random"]
+[[part]]
+name = "one"
+model = "vgg16"
+[[part]]
+name = "two"
+model = "resnet50"
+limit = 7
+"""
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Path:
+    file = tmp_path / "parts.toml"
+    file.write_text(PARTS)
+    return file
+
+
+def test_parts_share_what_stands_above_them_and_override_it(parts: Path) -> None:
+    specs = read_parts(parts, {})
+    assert {name: (s.model, s.limit, s.method) for name, s in specs.items()} == {
+        "one": ("vgg16", 5, ("rap", "random")),
+        "two": ("resnet50", 7, ("rap", "random")),
+    }
+
+
+def test_options_override_every_part_and_equal_parts_are_one(parts: Path) -> None:
+    assert [s.limit for s in read_parts(parts, {"limit": 3}).values()] == [3, 3]
+    assert list(read_parts(parts, {"limit": 3, "model": "vgg11"})) == ["one"]
+
+
+def test_parts_are_chosen_by_name(parts: Path) -> None:
+    assert list(read_parts(parts, {}, ["two"])) == ["two"]
+    with pytest.raises(UnknownName, match="did you mean one"):
+        read_parts(parts, {}, ["onee"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[[part]]\nmodel = "vgg16"\n[[part]]\nmodel = "vgg11"', "needs a name of its own"),
+        ('[[part]]\nname = "a"\nmodle = "vgg16"', "did you mean model"),
+        ('[[part]]\nname = "a"\nlimit = 0', "limit: "),
+    ],
+)
+def test_a_wrong_part_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "c.toml").write_text(text)
+    with pytest.raises(BadConfig, match=message):
+        read_parts(tmp_path / "c.toml", {})
+
+
+def test_a_command_for_one_part_refuses_several(parts: Path) -> None:
+    with pytest.raises(BadConfig, match="has 2 parts"):
+        RunSpec.read(parts, {})

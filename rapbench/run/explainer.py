@@ -1,0 +1,101 @@
+"""A network on its device: classifies and explains blocks of images in batches that fit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rapbench.core.allocator import keep_freed_memory
+from rapbench.core.seeds import image_seed
+from rapbench.core.types import Complete, Explained, Method
+from rapbench.methods import METHODS
+from rapbench.relprop.trace import trace
+from rapbench.run.batches import Batches
+from rapbench.run.plan import Experiment, Named
+from rapbench.run.reading import Loaded
+
+_BATCH = {"cpu": (8, 8), "cuda": (32, 256)}
+"""Images a batch when explaining and when only classifying: on a CPU, what stays in its caches."""
+
+
+@dataclass(frozen=True)
+class Classified:
+    """A block after the one clean forward pass."""
+
+    loaded: Loaded
+    x: Tensor
+    logits: Tensor
+    target: Tensor
+
+
+class Explainer:
+    """The network of an experiment, ready to explain."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        self.experiment = experiment
+        spec, device = experiment.spec, experiment.device
+        if device.type == "cpu":
+            keep_freed_memory()
+        _set_precision(spec.precision)
+        self.dtype = torch.bfloat16 if spec.precision == "bf16" else torch.float32
+        self.module = experiment.classifier.module.to(device, self.dtype).to(memory_format=torch.channels_last)
+        self.graph = trace(self.module) if spec.backend == "native" else None
+        explaining, classifying = _BATCH[device.type]
+        self.explaining = Batches(spec.batch_size or explaining)
+        self.classifying = Batches(spec.batch_size or classifying)
+
+    def classify(self, x: Tensor) -> Tensor:
+        """Logits (M, K) float32 of any number of inputs, without gradients."""
+        return self.classifying.map(lambda part: self.module(part.to(self.dtype)).float(), x)
+
+    def classified(self, loaded: Loaded) -> Classified | None:
+        """The block's images classified; None where none could be read."""
+        if not loaded.samples:
+            return None
+        images = torch.stack([sample.image for sample in loaded.samples]).to(self.experiment.device)
+        x = self.experiment.classifier.normalised(images).contiguous(memory_format=torch.channels_last)
+        logits = self.classify(x)
+        return Classified(loaded, x, logits, logits.argmax(1))
+
+    def explained(self, method: Named[Method], clean: Classified) -> Explained:
+        """The block's images explained for the predicted class."""
+        device, samples = self.experiment.device, clean.loaded.samples
+        seeds = torch.tensor([image_seed(self.experiment.spec.seed, sample.id) for sample in samples])
+        model = self.graph if self.graph is not None and method.name in METHODS else self.module
+
+        def explain(x: Tensor, target: Tensor, seeds: Tensor) -> Tensor:
+            return self.explaining.map(
+                lambda *part: method.thing(model, part[0].to(self.dtype), part[1], seeds=part[2]).float(),
+                *(x, target, seeds),
+            )
+
+        return Explained(
+            relevance=explain(clean.x, clean.target, seeds),
+            x=clean.x,
+            logits=clean.logits,
+            target=clean.target,
+            boxes=tuple(None if s.boxes is None else s.boxes.to(device) for s in samples),
+            mask=tuple(None if s.mask is None else s.mask.to(device) for s in samples),
+            classify=self.classify,
+            explain=explain,
+            seeds=seeds,
+            black=self.experiment.classifier.black(),
+            total=self._total(method.thing, clean),
+        )
+
+    def _total(self, method: Method, clean: Classified) -> Tensor | None:
+        """What each map should sum to, where the method says."""
+
+        def logits(x: Tensor) -> Tensor:
+            return clean.logits if x is clean.x else self.classify(x)
+
+        return method.total(logits, clean.x, clean.target) if isinstance(method, Complete) else None
+
+
+def _set_precision(precision: str) -> None:
+    """float32 products are exact unless tf32 is asked for: ties and signs near zero depend on it."""
+    allow = precision == "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = allow
+    torch.backends.cudnn.allow_tf32 = allow

@@ -1,0 +1,81 @@
+"""What a run will cost, from explaining and scoring one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from rapbench.run.engine import Clock
+from rapbench.run.explainer import Explainer
+from rapbench.run.plan import Experiment, Task
+from rapbench.run.reading import read
+from rapbench.run.store import Block
+
+_PROBED = 4
+"""Images explained; one of them is scored."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What one stage of a run costs.
+
+    Attributes:
+        stage: 'reading', 'classifying', 'explaining by METHOD' or 'scoring by METRIC'.
+        forwards: its time for an image in forward passes of one image.
+        images: how often it is still to be done.
+        seconds: its whole time.
+    """
+
+    stage: str
+    forwards: float
+    images: int
+    seconds: float
+
+
+def probe(experiment: Experiment, tasks: list[Task]) -> list[Cost]:
+    """The cost of every stage of the tasks, extrapolated from a few images; nothing is stored."""
+    if not tasks:
+        return []
+    explainer, clock = Explainer(experiment), Clock(experiment.device)
+    counts = _counts(experiment, tasks)
+    with torch.no_grad():
+        with clock("reading"):
+            loaded = next(read(experiment, [Block(0, min(_PROBED, experiment.limit))]))
+        clean = explainer.classified(loaded)  # once to warm up
+        if clean is None:
+            return []
+        with clock("classifying"):
+            explainer.classified(loaded)
+        for method in experiment.methods:
+            with clock(f"explaining by {method.label}"):
+                explained = explainer.explained(method, clean)
+        for metric in experiment.metrics:
+            with clock(f"scoring by {metric.label}"):
+                metric.thing(explained.head(1))
+    num = {stage: 1 if stage.startswith("scoring") else len(loaded.samples) for stage in clock.seconds}
+    each = {stage: seconds / num[stage] for stage, seconds in clock.seconds.items()}
+    return [
+        Cost(stage=stage, forwards=each[stage] / each["classifying"], images=n, seconds=each[stage] * n)
+        for stage, n in counts.items()
+        if n
+    ]
+
+
+def _counts(experiment: Experiment, tasks: list[Task]) -> Mapping[str, int]:
+    """How many images each stage still has to do."""
+
+    def images(some: list[Task]) -> int:
+        return sum(task.block.stop - task.block.start for task in some)
+
+    once = sum(block.stop - block.start for block in {task.block for task in tasks})
+    counts = {"reading": once, "classifying": once}
+    for method in experiment.methods:
+        counts[f"explaining by {method.label}"] = images([t for t in tasks if t.method is method])
+    for metric in experiment.metrics:
+        limit = {m.label: experiment.cells[m.label, metric.label].limit for m in experiment.methods}
+        counts[f"scoring by {metric.label}"] = sum(
+            max(0, min(t.block.stop, limit[t.method.label]) - t.block.start) for t in tasks if metric in t.metrics
+        )
+    return counts

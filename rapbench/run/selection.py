@@ -1,0 +1,120 @@
+"""Which images a run takes: those that the network classifies correctly, in order, until there are enough."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rapbench.core.errors import BadConfig
+from rapbench.core.types import Sample
+from rapbench.run.engine import Progress
+from rapbench.run.explainer import Explainer
+from rapbench.run.plan import Experiment, blocks, candidates
+from rapbench.run.reading import read
+from rapbench.run.store import write_whole
+
+_SAVED_EVERY = 16
+"""Blocks between two savings of a scan that goes on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """How far a scan of the data set has come.
+
+    Attributes:
+        ids: the images chosen, in order.
+        scanned: images looked at.
+        dropped: reason -> images passed over for it.
+    """
+
+    ids: tuple[str, ...] = ()
+    scanned: int = 0
+    dropped: Mapping[str, int]
+
+    def __str__(self) -> str:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in self.dropped.items())
+        return f"{len(self.ids)} of the first {self.scanned} images ({reasons or 'none'} dropped)"
+
+
+def selected(experiment: Experiment, progress: Progress) -> tuple[Experiment, Selection]:
+    """The experiment on the images that its network classifies correctly and, where boxes are known, that have some.
+
+    The list is kept in the results folder under `selections`; a scan that was stopped goes on.
+
+    Raises:
+        BadConfig: the data set has no labels in the classes of the network, or no image is left.
+    """
+    wanted, everything = experiment.spec.limit or len(experiment.dataset), candidates(experiment)
+    file = selection_file(experiment)
+    found = stored(file)
+    if len(found.ids) < wanted and found.scanned < len(everything):
+        found = _scan(replace(experiment, order=everything), found, wanted, file, progress)
+    if not found.ids:
+        raise BadConfig(f"no image to explain is left: {found}")
+    places = {image_id: index for index, image_id in enumerate(experiment.dataset.ids)}
+    return replace(experiment, order=tuple(places[image_id] for image_id in found.ids[:wanted])), found
+
+
+def selection_file(experiment: Experiment) -> Path:
+    """Where the results folder keeps the list; its name depends on what the list depends on."""
+    any_cell = next(iter(experiment.cells.values())).identity
+    basis = {key: any_cell[key] for key in ("dataset", "model", "precision", "device")}
+    if experiment.spec.shuffle:
+        basis["seed"] = experiment.spec.seed
+    digest = hashlib.sha256(json.dumps(basis, sort_keys=True).encode()).hexdigest()[:16]
+    return experiment.spec.out / "selections" / f"{experiment.dataset_name}.{experiment.classifier.name}.{digest}.json"
+
+
+def stored(file: Path) -> Selection:
+    """The selection in a file; an empty one where there is none that can be read."""
+    try:
+        held: dict[str, Any] = json.loads(file.read_text())
+        return Selection(ids=tuple(held["ids"]), scanned=held["scanned"], dropped=held["dropped"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return Selection(dropped={})
+
+
+def _scan(experiment: Experiment, done: Selection, wanted: int, file: Path, progress: Progress) -> Selection:
+    if not experiment.has_labels:
+        raise BadConfig(
+            f"select=correct needs labels in the classes of the network: {experiment.dataset_name} has "
+            f"{experiment.dataset.label_space or 'no'} labels, {experiment.classifier.title} other classes"
+        )
+    explainer = Explainer(experiment)
+    ids, dropped = list(done.ids), Counter(done.dropped)
+    rest = [block for block in blocks(experiment.limit) if block.start >= done.scanned]
+    with torch.no_grad():
+        for n, loaded in enumerate(read(experiment, rest), start=1):
+            dropped.update(incident.reason for incident in loaded.incidents if incident.skipped)
+            clean = explainer.classified(loaded)
+            for sample, target in zip(loaded.samples, clean.target.cpu() if clean else (), strict=True):
+                if reason := _fault(sample, target, needs_boxes="boxes" in experiment.dataset.provides):
+                    dropped[reason] += 1
+                else:
+                    ids.append(sample.id)
+            progress(loaded.block.stop - loaded.block.start)
+            done = Selection(ids=tuple(ids), scanned=loaded.block.stop, dropped=dict(dropped))
+            enough = len(ids) >= wanted
+            if enough or n % _SAVED_EVERY == 0 or n == len(rest):
+                content = {"ids": done.ids, "scanned": done.scanned, "dropped": done.dropped}
+                write_whole(file, json.dumps(content, indent=1).encode())
+            if enough:
+                break
+    return done
+
+
+def _fault(sample: Sample, target: Tensor, *, needs_boxes: bool) -> str:
+    """Why an image is passed over, '' where it is taken."""
+    if sample.label is None:
+        return "unlabelled"
+    if int(target) != sample.label:
+        return "misclassified"
+    return "without boxes" if needs_boxes and sample.boxes is None else ""

@@ -1,0 +1,62 @@
+"""What a run will cost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rapbench.run.engine import execute
+from rapbench.run.plan import prepare
+from rapbench.run.probe import probe
+from rapbench.run.spec import RunSpec
+from rapbench.run.store import Store
+
+
+def test_a_probe_counts_what_is_still_to_be_done_and_stores_nothing(tmp_path: Path) -> None:
+    options = {"dataset": "doubles:Squares", "model": "doubles:tiny", "weights": "random", "out": tmp_path}
+    options |= {"method": "gradient,center", "metric": "segmentation,perturbation(steps=2, images=3)", "device": "cpu"}
+    experiment = prepare(RunSpec.read(None, options))
+    store = Store(tmp_path)
+    costs = {cost.stage: cost for cost in probe(experiment, experiment.pending(store))}
+    assert {stage: cost.images for stage, cost in costs.items()} == {
+        "reading": 40,
+        "classifying": 40,
+        "explaining by gradient": 40,
+        "explaining by center": 40,
+        "scoring by guards": 80,
+        "scoring by segmentation": 80,
+        "scoring by perturbation(steps=2)": 6,
+    }
+    assert costs["classifying"].forwards == 1
+    assert all(cost.seconds > 0 for cost in costs.values())
+    assert not list(tmp_path.iterdir())
+
+    execute(experiment, [t for t in experiment.pending(store) if t.block.start == 0], store, lambda count: None)
+    left = {cost.stage: cost.images for cost in probe(experiment, experiment.pending(store))}
+    assert left == {stage: 16 if stage.startswith("scoring") else 8 for stage in costs if "perturbation" not in stage}
+
+
+def test_stages_are_timed(tmp_path: Path) -> None:
+    options = {"dataset": "doubles:Squares", "model": "doubles:tiny", "weights": "random", "out": tmp_path}
+    experiment = prepare(RunSpec.read(None, {**options, "method": "center", "metric": "guards", "limit": 2}))
+    store = Store(tmp_path)
+    stages = execute(experiment, experiment.pending(store), store, lambda count: None)
+    assert set(stages) == {"reading", "classifying", "explaining by center", "scoring by guards"}
+    assert min(stages.values()) > 0
+    assert execute(experiment, experiment.pending(store), store, lambda count: None) == {}
+
+
+@pytest.mark.parametrize("readers", [0, 1])
+def test_readers_change_no_number(tmp_path: Path, readers: int) -> None:
+    options = {"dataset": "doubles:Squares", "model": "doubles:tiny", "weights": "random", "readers": readers}
+    experiment = prepare(RunSpec.read(None, {**options, "method": "gradient", "out": tmp_path, "limit": 3}))
+    store = Store(tmp_path)
+    execute(experiment, experiment.pending(store), store, lambda count: None)
+    sums = {
+        round(float(x), 6)
+        for c in store.cells()
+        if c.display["metric"] == "guards"
+        for x in store.held(c).frame["relevance_sum"]
+    }
+    assert len(sums) == 3

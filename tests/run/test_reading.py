@@ -1,0 +1,43 @@
+"""Images in order, whoever reads them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from rapbench.core.errors import BadData
+from rapbench.run.plan import Experiment, blocks, prepare
+from rapbench.run.reading import read
+from rapbench.run.spec import RunSpec
+
+
+def squares(tmp_path: Path, parameters: str = "", **options: object) -> Experiment:
+    defaults = {"dataset": f"doubles:Squares({parameters})", "model": "doubles:tiny", "weights": "random"}
+    return prepare(RunSpec.read(None, {**defaults, "method": "center", "out": tmp_path, "device": "cpu", **options}))
+
+
+def test_reader_processes_deliver_the_same_images_in_the_same_order(tmp_path: Path) -> None:
+    parameters = "unreadable_every=5, grey_every=7"
+    alone, helped = (squares(tmp_path, parameters, readers=n) for n in (0, 2))
+    for a, b in zip(read(alone, blocks(40)), read(helped, blocks(40)), strict=True):
+        assert (a.block, a.positions, a.incidents) == (b.block, b.positions, b.incidents)
+        for one, other in zip(a.samples, b.samples, strict=True):
+            assert one.id == other.id
+            assert torch.equal(one.image, other.image)
+
+
+def test_positions_count_in_the_order_of_the_run(tmp_path: Path) -> None:
+    experiment = squares(tmp_path, "unreadable_every=5", shuffle=True)
+    (loaded, _) = read(experiment, blocks(40))
+    ids = [experiment.dataset.ids[n] for n in experiment.order]
+    assert [ids[position] for position in loaded.positions] == [sample.id for sample in loaded.samples]
+    assert {incident.id for incident in loaded.incidents} == {ids[incident.position] for incident in loaded.incidents}
+
+
+@pytest.mark.parametrize("readers", [0, 2])
+def test_a_strict_run_stops_at_an_image_that_cannot_be_read(tmp_path: Path, readers: int) -> None:
+    experiment = squares(tmp_path, "unreadable_every=5", strict=True, readers=readers)
+    with pytest.raises(BadData, match=r"square-1\.png"):
+        list(read(experiment, blocks(40)))
