@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 
@@ -14,27 +14,36 @@ import torch
 from torch import Tensor
 
 from rapbench.core.types import Explained, Method, Metric
+from rapbench.run.claims import Claims
 from rapbench.run.explainer import Explainer
 from rapbench.run.plan import Experiment, Named, Task, within
 from rapbench.run.reading import Loaded, read
-from rapbench.run.store import Store, write_whole
+from rapbench.run.store import Block, Store, write_whole
 
 Progress = Callable[[int], None]
 """Told how many more (image, method) pairs are done."""
 
 
-def execute(experiment: Experiment, tasks: list[Task], store: Store, progress: Progress) -> Mapping[str, float]:
-    """Computes every task and writes its rows, block by block; returns the seconds that each stage took."""
+def execute(
+    experiment: Experiment, tasks: Sequence[Task], store: Store, progress: Progress, claims: Claims | None = None
+) -> Mapping[str, float]:
+    """Computes every task and writes its rows, block by block; returns the seconds that each stage took.
+
+    With claims, tasks that another worker has claimed or done in the meantime are left out.
+    """
     clock = Clock(experiment.device)
     if not tasks:
         return clock.seconds
     explainer = Explainer(experiment)
-    by_block = [(block, list(group)) for block, group in groupby(tasks, key=lambda task: task.block)]
-    images = read(experiment, [block for block, _ in by_block])
+    groups: deque[list[Task]] = deque()
+    images = read(experiment, _taken(experiment, tasks, store, claims, groups))
     with torch.no_grad():
-        for _, group in by_block:
+        while True:
             with clock("reading"):
-                loaded = next(images)
+                loaded = next(images, None)
+            if loaded is None:
+                return clock.seconds
+            group = groups.popleft()
             with clock("classifying"):
                 clean = explainer.classified(loaded)
             for task in group:
@@ -45,8 +54,32 @@ def execute(experiment: Experiment, tasks: list[Task], store: Store, progress: P
                 for metric in task.metrics:
                     with clock(f"scoring by {metric.label}"):
                         _score(experiment, (task.method, metric), loaded, explained, store)
+                if claims:
+                    claims.release(experiment.task_id(task))
                 progress(loaded.block.stop - loaded.block.start)
-    return clock.seconds
+
+
+def _taken(
+    experiment: Experiment, tasks: Sequence[Task], store: Store, claims: Claims | None, groups: deque[list[Task]]
+) -> Iterator[Block]:
+    """The blocks to read; what is to be done on each is appended to `groups` as it is taken."""
+    for block, group in groupby(tasks, key=lambda task: task.block):
+        mine = [
+            task
+            for task in group
+            if claims is None or (claims.take(experiment.task_id(task)) and _still(experiment, task, store, claims))
+        ]
+        if mine:
+            groups.append(mine)
+            yield block
+
+
+def _still(experiment: Experiment, task: Task, store: Store, claims: Claims) -> bool:
+    """Whether a task just claimed is still to be done; another worker may have finished it before."""
+    pending = experiment.is_pending(task, store)
+    if not pending:
+        claims.release(experiment.task_id(task))
+    return pending
 
 
 class Clock:
@@ -83,7 +116,7 @@ def _score(
         scores = metric.thing(explained.head(count))
         columns = _identity_columns(experiment, loaded, explained, count) | {k: _numpy(v) for k, v in scores.items()}
     incidents = [incident for incident in loaded.incidents if incident.position < block.stop]
-    store.write(cell, block, columns, incidents)
+    store.write(cell, block, columns, incidents, experiment.origin)
 
 
 def _identity_columns(

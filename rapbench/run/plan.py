@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -14,13 +16,13 @@ import torch
 from rapbench import __version__
 from rapbench.backends import BACKENDS
 from rapbench.core.catalogue import Call, Catalogue, parse_call
-from rapbench.core.errors import BadConfig
+from rapbench.core.errors import BadConfig, SpecMismatch
 from rapbench.core.types import Classifier, Dataset, Method, Metric
 from rapbench.datasets import DATASETS
 from rapbench.metrics import METRICS
 from rapbench.models.zoo import input_size, load_classifier
 from rapbench.run.spec import Cell, RunSpec, parameters
-from rapbench.run.store import Block, Store
+from rapbench.run.store import Block, Shard, Store, covers
 
 BLOCK_SIZE = 32
 """Images a shard: what a killed run loses at most, for one method."""
@@ -91,26 +93,87 @@ class Experiment:
         """The shards that a cell consists of."""
         return blocks(cell.limit)
 
+    def tasks(self) -> list[Task]:
+        """All work of the run, block by block; the spec alone decides how it is cut."""
+        return [
+            Task(block, method, self._scoring(method, block)) for block in blocks(self.limit) for method in self.methods
+        ]
+
     def pending(self, store: Store) -> list[Task]:
-        """What is missing in the store, block by block."""
-        tasks = []
-        for block in blocks(self.limit):
-            for method in self.methods:
-                missing = tuple(
-                    s for s in self.metrics if self._missing(store, self.cells[method.label, s.label], block)
-                )
-                if missing or self._maps_missing(method, block):
-                    tasks.append(Task(block, method, missing))
+        """What is missing in the store.
+
+        Raises:
+            SpecMismatch: rows that are there were computed by other versions or on another device, and adding to them
+                was not allowed.
+        """
+        held = {key: store.shards(cell) for key, cell in self.cells.items()}
+        tasks = [left for task in self.tasks() if (left := self._left(task, held))]
+        if tasks and not self.spec.allow_mixed:
+            self._refuse_mixing(held)
         return tasks
+
+    def is_pending(self, task: Task, store: Store) -> bool:
+        """Whether a task of the plan is still to be done, as the folder is now."""
+        held = ((self.cells[task.method.label, metric.label], metric) for metric in task.metrics)
+        missing = any(not store.has(cell, self.part(task, metric)) for cell, metric in held)
+        return missing or self._maps_missing(task.method, task.block)
+
+    def part(self, task: Task, metric: Named[Metric]) -> Block:
+        """The images of a task that a metric scores."""
+        block = within(task.block, self.cells[task.method.label, metric.label].limit)
+        assert block is not None
+        return block
+
+    def task_id(self, task: Task) -> str:
+        """The task's name among all that share the results folder."""
+        keys = sorted(
+            self.cells[task.method.label, metric.label].key for metric in self._scoring(task.method, task.block)
+        )
+        digits = hashlib.sha256("".join(keys).encode()).hexdigest()[:8]
+        name = task.method.name.rpartition(":")[2]
+        return f"{self.dataset_name}.{self.classifier.name}.{name}.{task.block.stem}.{digits}".replace(":", "-")
+
+    def files(self, task: Task) -> list[str]:
+        """Paths in the results folder, without their last digits and suffix, of the shards that a task writes."""
+        return [
+            f"{self.cells[task.method.label, metric.label].folder}/{self.part(task, metric).stem}"
+            for metric in task.metrics
+        ]
+
+    @cached_property
+    def origin(self) -> Mapping[str, str]:
+        """What numbers may depend on besides the spec."""
+        cuda = self.device.type == "cuda"
+        return {**versions(), "device": torch.cuda.get_device_name(self.device) if cuda else platform.machine()}
 
     def map_file(self, method: Named[Method], image_id: str) -> Path:
         """Where `--save-maps` puts one map."""
         assert self.spec.save_maps is not None
         return self.spec.save_maps / method.label / f"{image_id}.npz"
 
-    def _missing(self, store: Store, cell: Cell, block: Block) -> bool:
-        part = within(block, cell.limit)
-        return part is not None and not store.has(cell, part)
+    def _scoring(self, method: Named[Method], block: Block) -> tuple[Named[Metric], ...]:
+        """The metrics that score a method on a block."""
+        return tuple(s for s in self.metrics if block.start < self.cells[method.label, s.label].limit)
+
+    def _left(self, task: Task, held: Mapping[tuple[str, str], Mapping[int, Shard]]) -> Task | None:
+        """A task with the metrics whose rows are missing, None where it is done."""
+        missing = tuple(
+            metric
+            for metric in task.metrics
+            if not covers(held[task.method.label, metric.label], self.part(task, metric))
+        )
+        return replace(task, metrics=missing) if missing or self._maps_missing(task.method, task.block) else None
+
+    def _refuse_mixing(self, held: Mapping[tuple[str, str], Mapping[int, Shard]]) -> None:
+        for shards in held.values():
+            for shard in shards.values():
+                if apart := {key: there for key, there in shard.origin.items() if there != self.origin.get(key)}:
+                    here = ", ".join(f"{key} {self.origin.get(key)}" for key in apart)
+                    there = ", ".join(f"{key} {value}" for key, value in apart.items())
+                    raise SpecMismatch(
+                        f"{self.spec.out} holds rows computed by {there}; here it is {here}, and numbers may differ: "
+                        "choose another --out, or mix them with --allow-mixed"
+                    )
 
     def _maps_missing(self, method: Named[Method], block: Block) -> bool:
         if self.spec.save_maps is None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
 from torch.utils.data import DataLoader
@@ -32,29 +34,36 @@ class Loaded:
     incidents: tuple[Incident, ...]
 
 
-def read(experiment: Experiment, blocks: Sequence[Block]) -> Iterator[Loaded]:
-    """The blocks' images.
+def read(experiment: Experiment, blocks: Iterable[Block]) -> Iterator[Loaded]:
+    """The blocks' images; the blocks are asked for as the readers get to them.
 
     Raises:
         BadData: an image cannot be read as it is and the run is strict.
     """
-    images = _Images(experiment.dataset, experiment.order)
+    ahead: deque[Block] = deque()
+
+    def positions() -> Iterator[int]:
+        for block in blocks:
+            ahead.append(block)
+            yield from range(block.start, block.stop)
+
     readers = experiment.spec.readers
     if readers is None:
         readers = min(_MOST_READERS, os.cpu_count() or 1) if experiment.device.type == "cuda" else 0
     stream = iter(
         DataLoader(
-            images,
+            _Images(experiment.dataset, experiment.order),
             batch_size=None,
-            sampler=[position for block in blocks for position in range(block.start, block.stop)],
+            sampler=positions(),
             num_workers=readers,
             collate_fn=_same,
             multiprocessing_context="forkserver" if readers else None,
             prefetch_factor=8 if readers else None,
         )
     )
-    for block in blocks:
-        yield _loaded(block, [next(stream) for _ in range(block.start, block.stop)], experiment)
+    for first in stream:
+        block = ahead.popleft()
+        yield _loaded(block, [first, *islice(stream, block.stop - block.start - 1)], experiment)
 
 
 def _loaded(block: Block, found: Sequence[Sample | BadData], experiment: Experiment) -> Loaded:

@@ -41,6 +41,7 @@ class RunSpec(BaseModel):
     out: Path = Path("results/runs")
     save_maps: Path | None = None
     strict: bool = False
+    allow_mixed: bool = False
 
     @field_validator("method", "metric", mode="before")
     @classmethod

@@ -1,7 +1,12 @@
-"""Rows on disk: one folder a cell, with its spec and Parquet shards that appear whole or not at all."""
+"""Rows on disk: one folder a cell, with its spec and Parquet shards that appear whole or not at all.
+
+A shard's name ends in digits of its content's hash: one that was damaged, torn or half copied counts as missing.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import os
 from collections import Counter
@@ -33,15 +38,27 @@ class Incident(NamedTuple):
 
 @dataclass(frozen=True)
 class Block:
-    """Images `start` to `stop` (exclusive) of a data set: what one shard holds."""
+    """Images `start` to `stop` (exclusive) of a run: what one shard holds."""
 
     start: int
     stop: int
 
     @property
-    def file(self) -> str:
-        """Name of the shard."""
-        return f"{self.start:07d}-{self.stop:07d}.parquet"
+    def stem(self) -> str:
+        """What a shard's file name begins with; the first digits of its content's hash follow."""
+        return f"{self.start:07d}-{self.stop:07d}"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A file with a block's rows that is whole.
+
+    `origin` tells what computed it: versions of libraries, and the device.
+    """
+
+    block: Block
+    path: Path
+    origin: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -85,52 +102,73 @@ class Store:
             raise SpecMismatch(f"{folder} holds another experiment; move it away or choose another --out")
         return folder
 
-    def has(self, cell: Cell, block: Block) -> bool:
-        """Whether a block's rows are there and readable."""
-        return self._shard(self.root / cell.folder, block) is not None
+    def shards(self, cell: Cell) -> dict[int, Shard]:
+        """The whole shards of a cell by the position they start at; of several, the longest."""
+        return _shards(self.root / cell.folder, "*")
 
-    def write(self, cell: Cell, block: Block, columns: Columns, incidents: list[Incident]) -> None:
+    def has(self, cell: Cell, block: Block) -> bool:
+        """Whether a block's rows are there and whole."""
+        return covers(_shards(self.root / cell.folder, f"{block.start:07d}-*"), block)
+
+    def write(
+        self, cell: Cell, block: Block, columns: Columns, incidents: list[Incident], origin: Mapping[str, str]
+    ) -> None:
         """Writes one shard; a column is (N,) or (N, L)."""
         arrays = {key: pa.array(list(a) if a.ndim > 1 else a) for key, a in columns.items()}
-        table = pa.table(arrays).replace_schema_metadata({"incidents": json.dumps(incidents)})
+        notes = {"incidents": json.dumps(incidents), "origin": json.dumps(origin)}
         sink = pa.BufferOutputStream()
-        pq.write_table(table, sink)
-        write_whole(self.open(cell) / block.file, sink.getvalue().to_pybytes())
+        pq.write_table(pa.table(arrays).replace_schema_metadata(notes), sink)
+        content = sink.getvalue().to_pybytes()
+        write_whole(self.open(cell) / f"{block.stem}-{_digits(content)}.parquet", content)
 
     def rows(self, cell: Cell, blocks: list[Block]) -> Rows:
-        """The rows of the given blocks, in the data set's order."""
-        folder = self.root / cell.folder
-        return _read([(b, path) for b in blocks if (path := self._shard(folder, b))])
+        """The rows of the given blocks, in order."""
+        shards = self.shards(cell)
+        return _read([(block, shards[block.start].path) for block in blocks if covers(shards, block)])
 
     def cells(self) -> Iterator[Cell]:
         """Every cell that the folder holds, ordered by name."""
         for path in sorted(self.root.glob("*/spec.json")):
             spec = json.loads(path.read_text())
-            stops = [int(file.stem.split("-")[1]) for file in path.parent.glob("*.parquet")]
+            stops = [int(file.name.split("-")[1]) for file in path.parent.glob("*-*-*.parquet")]
             yield Cell(identity=spec["identity"], display=spec["display"], limit=max(stops, default=0))
 
     def held(self, cell: Cell) -> Rows:
-        """All rows that the folder holds of a cell, in the data set's order."""
-        shards = {}
-        for file in sorted((self.root / cell.folder).glob("*.parquet")):
-            start, stop = (int(n) for n in file.stem.split("-"))
-            shards[start] = (Block(start, stop), file)  # of two with one start, the longer sorts last
-        return _read([shards[start] for start in sorted(shards)])
+        """All rows that the folder holds of a cell, in order."""
+        shards = self.shards(cell)
+        return _read([(shards[start].block, shards[start].path) for start in sorted(shards)])
 
-    def _shard(self, folder: Path, block: Block) -> Path | None:
-        """The shard that holds a block: its own, or a longer one with the same start."""
-        for path in (folder / block.file, *sorted(folder.glob(f"{block.start:07d}-*.parquet"))):
-            if path.exists() and int(path.stem.split("-")[1]) >= block.stop and _readable(path):
-                return path
+
+def _shards(folder: Path, pattern: str) -> dict[int, Shard]:
+    found: dict[int, Shard] = {}
+    for path in sorted(folder.glob(f"{pattern}.parquet"), reverse=True):  # of one start, the longest comes first
+        shard = _whole(path)
+        if shard and shard.block.start not in found:
+            found[shard.block.start] = shard
+    return found
+
+
+def _whole(path: Path) -> Shard | None:
+    """The shard in a file; None where its content is not what its name says."""
+    try:
+        start, stop, digits = path.stem.split("-")
+        content = path.read_bytes()
+        if _digits(content) != digits:
+            return None
+        notes = pq.read_schema(io.BytesIO(content)).metadata
+        return Shard(Block(int(start), int(stop)), path, json.loads(notes[b"origin"]))
+    except (OSError, ValueError, KeyError, pa.ArrowException):
         return None
 
 
-def _readable(path: Path) -> bool:
-    try:
-        pq.read_metadata(path)
-    except (pa.ArrowException, OSError):
-        return False
-    return True
+def covers(shards: Mapping[int, Shard], block: Block) -> bool:
+    """Whether a block's rows are among the shards of a cell by their start."""
+    shard = shards.get(block.start)
+    return shard is not None and shard.block.stop >= block.stop
+
+
+def _digits(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:8]
 
 
 def _read(shards: list[tuple[Block, Path]]) -> Rows:

@@ -14,7 +14,8 @@ def test_glibc_accepts_the_settings_and_reuses_large_buffers() -> None:
     if not accepted:
         return
     size = 2**24
-    torch.empty(size).fill_(1)
+    for _ in range(10):  # until the reserve has been touched once
+        torch.empty(size).fill_(1)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(10):
         torch.empty(size).fill_(1)
