@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import typer
 from typer.core import TyperGroup
 
 from rapbench.cli.compare import compare_backends
+from rapbench.cli.figure import figure
 from rapbench.cli.list import list_names
 from rapbench.cli.run import run
+from rapbench.cli.show import show
 from rapbench.cli.table import table
 from rapbench.core.errors import RapbenchError
 
@@ -24,12 +27,15 @@ app = typer.Typer(
 app.command("run")(run)
 app.command("list")(list_names)
 app.command("table")(table)
+app.command("figure")(figure)
+app.command("show")(show)
 app.command("compare-backends")(compare_backends)
 
 
 def main() -> None:
     """Runs the command line; what the user did wrong is one line on stderr and exit code 2."""
     command: TyperGroup = typer.main.get_group(app)
+    signal.signal(signal.SIGTERM, _terminated)
     try:
         code = command.main(prog_name="rapbench", standalone_mode=False)
     except RapbenchError as error:
@@ -42,6 +48,12 @@ def main() -> None:
             raise
         sys.exit(_failed(error.format_message()))
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _terminated(number: int, _: object) -> None:
+    """Leaves as after an error, so that claimed work is given back."""
+    sys.stderr.write("rapbench: terminated; what is done is kept, the same command goes on from there\n")
+    sys.exit(128 + number)
 
 
 def _failed(message: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -59,6 +60,15 @@ def run(
     out: Annotated[Path | None, typer.Option(help="Results folder. [default: results/runs]")] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file of these options; the command line wins.")] = None,
     part: Annotated[list[str] | None, typer.Option(help="Only these parts of the config. [default: all]")] = None,
+    shard: Annotated[
+        str | None, typer.Option(help="Do the i-th of N parts of the work (i/N from 0, or env), print no tables.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes on this machine, each with a GPU.")] = None,
+    plan: Annotated[str | None, typer.Option(help="Refuse to work on another plan than this one.")] = None,
+    lease_seconds: Annotated[float, typer.Option(help="How long the work of a vanished worker stays claimed.")] = 300.0,
+    allow_mixed: Annotated[
+        bool, typer.Option("--allow-mixed", help="Add to rows of other library versions or another device.")
+    ] = False,
     save_maps: Annotated[
         Path | None, typer.Option(help="Folder for one .npz per image and method: relevance, target, logit.")
     ] = None,
@@ -81,6 +91,10 @@ def run(
     if dry_run:
         typer.echo("\n\n".join(_headed(name, _plan(experiment)) for name, experiment in experiments.items()))
         return
+    if shard is not None:
+        raise typer.Exit(_work(experiments, shard, plan, lease_seconds))
+    if workers is not None:
+        _spread(workers, experiments)
     documents = {}
     for name, experiment in experiments.items():
         done = _done(experiment)
@@ -89,6 +103,39 @@ def run(
             typer.echo(_headed(name, done.text()) + ("\n" if len(experiments) > 1 else ""))
     if as_json:
         typer.echo(json.dumps(documents[""] if documents.keys() == {""} else {"parts": documents}))
+
+
+def _spread(workers: int, experiments: Mapping[str, Experiment]) -> None:
+    """Lets processes on this machine do the work; what a lost one leaves undone, this process does afterwards."""
+    from rapbench.run.workers import run_workers
+
+    arguments = [
+        a for a, before in zip(sys.argv[1:], ["", *sys.argv[1:]], strict=False) if "--workers" not in (a, before)
+    ]
+    arguments = [a for a in arguments if not a.startswith("--workers=")]
+    codes = run_workers(workers, arguments, next(iter(experiments.values())).device)
+    for k, code in enumerate(codes):
+        if code:
+            typer.echo(f"worker {k} of {workers} ended with exit code {code}", err=True)
+
+
+def _work(experiments: Mapping[str, Experiment], shard: str, plan: str | None, lease_seconds: float) -> int:
+    """Does one worker's part; 1 where a task of it failed."""
+    from rapbench.cli.progress import Progress
+    from rapbench.run.selection import settled
+    from rapbench.run.shards import Place, work, written_plan
+    from rapbench.run.store import Store
+
+    place = Place.parse(shard)
+    experiments = {name: settled(experiment) for name, experiment in experiments.items()}
+    store = Store(next(iter(experiments.values())).spec.out)
+    written_plan(experiments, store.root, plan)
+    total = sum(task.block.stop - task.block.start for e in experiments.values() for task in place.of(e.tasks()))
+    with Progress(total) as progress:
+        outcome = work(list(experiments.values()), place, store, progress, lease_seconds=lease_seconds)
+    failed = f", {len(outcome.failed)} failed: {', '.join(outcome.failed)}" if outcome.failed else ""
+    typer.echo(f"shard {place.index}/{place.count}: {outcome.done} tasks done, {outcome.found} were{failed}")
+    return 1 if outcome.failed else 0
 
 
 def _prepared(specs: Mapping[str, RunSpec]) -> dict[str, Experiment]:

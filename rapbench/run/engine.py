@@ -15,21 +15,33 @@ from torch import Tensor
 
 from rapbench.core.types import Explained, Method, Metric
 from rapbench.run.claims import Claims
-from rapbench.run.explainer import Explainer
+from rapbench.run.explainer import Classified, Explainer
 from rapbench.run.plan import Experiment, Named, Task, within
 from rapbench.run.reading import Loaded, read
 from rapbench.run.store import Block, Store, write_whole
 
 Progress = Callable[[int], None]
 """Told how many more (image, method) pairs are done."""
+Failed = Callable[[Task, Exception], None]
+"""Told of a task that raised."""
+
+
+def _raised(_: Task, error: Exception) -> None:
+    raise error
 
 
 def execute(
-    experiment: Experiment, tasks: Sequence[Task], store: Store, progress: Progress, claims: Claims | None = None
+    experiment: Experiment,
+    tasks: Sequence[Task],
+    store: Store,
+    progress: Progress,
+    claims: Claims | None = None,
+    failed: Failed = _raised,
 ) -> Mapping[str, float]:
     """Computes every task and writes its rows, block by block; returns the seconds that each stage took.
 
-    With claims, tasks that another worker has claimed or done in the meantime are left out.
+    With claims, tasks that another worker has claimed or done in the meantime are left out. What a task raises goes to
+    `failed`, which raises it again unless told otherwise.
     """
     clock = Clock(experiment.device)
     if not tasks:
@@ -43,20 +55,28 @@ def execute(
                 loaded = next(images, None)
             if loaded is None:
                 return clock.seconds
-            group = groups.popleft()
             with clock("classifying"):
                 clean = explainer.classified(loaded)
-            for task in group:
-                with clock(f"explaining by {task.method.label}"):
-                    explained = explainer.explained(task.method, clean) if clean else None
-                if explained and experiment.spec.save_maps:
-                    _save_maps(experiment, task.method, loaded, explained)
-                for metric in task.metrics:
-                    with clock(f"scoring by {metric.label}"):
-                        _score(experiment, (task.method, metric), loaded, explained, store)
+            for task in groups.popleft():
+                try:
+                    _do(task, explainer, loaded, clean, store, clock)
+                except Exception as error:  # noqa: BLE001 - whatever a method or a device raises
+                    failed(task, error)
                 if claims:
                     claims.release(experiment.task_id(task))
                 progress(loaded.block.stop - loaded.block.start)
+
+
+def _do(task: Task, explainer: Explainer, loaded: Loaded, clean: Classified | None, store: Store, clock: Clock) -> None:
+    """Explains a block by one method, scores it by every metric that is missing, and writes the rows."""
+    experiment = explainer.experiment
+    with clock(f"explaining by {task.method.label}"):
+        explained = explainer.explained(task.method, clean) if clean else None
+    if explained and experiment.spec.save_maps:
+        _save_maps(experiment, task.method, loaded, explained)
+    for metric in task.metrics:
+        with clock(f"scoring by {metric.label}"):
+            _score(experiment, (task.method, metric), loaded, explained, store)
 
 
 def _taken(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,12 +16,14 @@ from torch import Tensor
 
 from rapbench.core.errors import BadConfig
 from rapbench.core.types import Sample
+from rapbench.run.claims import Claims
 from rapbench.run.engine import Progress
 from rapbench.run.explainer import Explainer
 from rapbench.run.plan import Experiment, blocks, candidates
 from rapbench.run.reading import read
 from rapbench.run.store import write_whole
 
+_POLL_SECONDS = 2.0
 _SAVED_EVERY = 16
 """Blocks between two savings of a scan that goes on."""
 
@@ -44,19 +47,33 @@ class Selection:
         return f"{len(self.ids)} of the first {self.scanned} images ({reasons or 'none'} dropped)"
 
 
+def settled(experiment: Experiment) -> Experiment:
+    """The experiment on the images it is to take: selected where that is asked for, as they are otherwise."""
+    return selected(experiment, _unheard)[0] if experiment.spec.select == "correct" else experiment
+
+
+def _unheard(_: int) -> None:
+    pass
+
+
 def selected(experiment: Experiment, progress: Progress) -> tuple[Experiment, Selection]:
     """The experiment on the images that its network classifies correctly and, where boxes are known, that have some.
 
-    The list is kept in the results folder under `selections`; a scan that was stopped goes on.
+    The list is kept in the results folder under `selections`; a scan that was stopped goes on, and of several workers
+    one scans while the others wait.
 
     Raises:
         BadConfig: the data set has no labels in the classes of the network, or no image is left.
     """
     wanted, everything = experiment.spec.limit or len(experiment.dataset), candidates(experiment)
     file = selection_file(experiment)
-    found = stored(file)
-    if len(found.ids) < wanted and found.scanned < len(everything):
-        found = _scan(replace(experiment, order=everything), found, wanted, file, progress)
+    with Claims(experiment.spec.out / "claims") as claims:
+        while len((found := stored(file)).ids) < wanted and found.scanned < len(everything):
+            if not claims.take(file.name):
+                time.sleep(_POLL_SECONDS)
+                continue
+            found = _scan(replace(experiment, order=everything), stored(file), wanted, file, progress)
+            claims.release(file.name)
     if not found.ids:
         raise BadConfig(f"no image to explain is left: {found}")
     places = {image_id: index for index, image_id in enumerate(experiment.dataset.ids)}
