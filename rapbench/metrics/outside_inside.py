@@ -24,13 +24,14 @@ if TYPE_CHECKING:
 class OutsideInside:
     """Mean relevance on the wrong side of the object's boxes over mean relevance on the right side; lower is better.
 
-    Inside is the union of an image's boxes. `all` weighs both signs, `pos` positive relevance alone, which is the
-    ratio of Lapuschkin et al. 2016; methods without negative evidence are scored by `pos`. A suffix tells how images
-    are combined: no suffix, the mean of their ratios; `_median`; `_ratio_of_means`, the ratio of the two means over
-    images once every map is scaled to Σ|R| = 1.
+    Inside is the union of an image's boxes. `all` weighs both signs, R⁻ being a magnitude; `all_signed` is the same
+    with R⁻ ≤ 0; `pos` weighs positive relevance alone, which is the ratio of Lapuschkin et al. 2016. Methods without
+    negative evidence are scored by `pos`. A suffix tells how images are combined: no suffix, the mean of their ratios;
+    `_median`; `_ratio_of_means`, the ratio of the two means over images once every map is scaled to Σ|R| = 1.
 
     Source: Nam et al. 2020, Eq. 11.
-    Departs: R⁻ is a magnitude. With the printed sign a map of balanced signs scores -1 instead of 1.
+    Departs: the equation prints R⁻ with its sign, which only `all_signed` follows: there a map whose signs balance on
+        each side scores -1 instead of 1, and terms that cancel make the ratio as large as one likes.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({"boxes"})
@@ -56,8 +57,10 @@ class OutsideInside:
         ratios = {"pos_ratio_of_means": _ratio_of_means(_positive)}
         if signed:
             nothing_right = "no positive relevance inside, no negative outside"
-            means = {"all": _mean_of_ratios(_both, nothing_right)} | means
+            printed = {"all_signed": _mean_of_ratios(_both_signed, "zero denominator")}
+            means = {"all": _mean_of_ratios(_both, nothing_right)} | means | printed
             ratios = {"all_ratio_of_means": _ratio_of_means(_both)} | ratios
+            ratios |= {"all_signed_ratio_of_means": _ratio_of_means(_both_signed)}
         medians = {f"{name}_median": replace(variant, average="median") for name, variant in means.items()}
         return means | medians | ratios
 
@@ -79,6 +82,13 @@ def _both(rows: DataFrame) -> NDArray[np.float64]:
     """Numerator and denominator (N, 2) of Eq. 11."""
     wrong = _mean(rows, "positive", "outside") + _mean(rows, "negative", "inside")
     right = _mean(rows, "positive", "inside") + _mean(rows, "negative", "outside")
+    return np.stack([wrong, right], axis=1)
+
+
+def _both_signed(rows: DataFrame) -> NDArray[np.float64]:
+    """Numerator and denominator (N, 2) of Eq. 11 as printed, negative relevance keeping its sign."""
+    wrong = _mean(rows, "positive", "outside") - _mean(rows, "negative", "inside")
+    right = _mean(rows, "positive", "inside") - _mean(rows, "negative", "outside")
     return np.stack([wrong, right], axis=1)
 
 

@@ -1,9 +1,10 @@
-"""A metric's value over images with its bootstrap interval."""
+"""A metric's values over images with their bootstrap intervals."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,8 +15,10 @@ if TYPE_CHECKING:
 
     from rapbench.core.types import Variant
 
+    Undefined = tuple[tuple[str, Callable[[DataFrame], NDArray[np.bool_]]], ...]
+
 _NUM_DRAWS = 2**20
-"""Image indices drawn at once: bounds memory."""
+"""Image indices worked on at once: bounds memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,72 +43,160 @@ class Estimate:
 
 
 def estimate(variant: Variant, rows: DataFrame, *, seed: int, resamples: int = 1000) -> Estimate:
-    """The variant's value over the stored rows, with a 95 % percentile bootstrap interval over images.
+    """The variant's value over the stored rows, as `estimates` gives it."""
+    return estimates({"": variant}, rows, seed=seed, resamples=resamples)[""]
+
+
+def estimates(
+    variants: Mapping[str, Variant], rows: DataFrame, *, seed: int, resamples: int = 1000
+) -> dict[str, Estimate]:
+    """The variants' values over the stored rows, with 95 % percentile bootstrap intervals over images.
 
     The draws depend on the seed and the number of images alone: methods that keep the same images are resampled alike.
+    All variants of a metric at once cost little more than one: what they share is read and resampled once.
 
     Source: Efron and Tibshirani 1993, chapter 13.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        statistics, dropped = _kept(variant, rows)
-        n = len(statistics)
-        value = _combined(variant, statistics) if n else np.nan
-        low, high = _interval(variant, statistics, seed, resamples) if n > 1 else (None, None)
+        samples = defined(variants.values(), rows)
+        drawn = bootstrap(
+            list(variants.values()), [sample.statistics for sample in samples], seed=seed, resamples=resamples
+        )
+        return {
+            name: _estimate(variant, sample, values)
+            for (name, variant), sample, values in zip(variants.items(), samples, drawn, strict=True)
+        }
+
+
+def _estimate(variant: Variant, sample: Defined, drawn: NDArray[np.float64]) -> Estimate:
+    low, high = interval(drawn)
     return Estimate(
-        value=value if np.isfinite(value) else None,
+        value=value(variant, sample.statistics),
         ci_low=low,
         ci_high=high,
-        n=n,
-        n_dropped=len(rows) - n,
-        dropped=dropped,
+        n=len(sample.statistics),
+        n_dropped=sum(sample.dropped.values()),
+        dropped=sample.dropped,
     )
 
 
-def _kept(variant: Variant, rows: DataFrame) -> tuple[NDArray[np.float64], dict[str, int]]:
-    """Statistics (N, S) of the images that have a value, and how many others each reason drops."""
-    kept = np.ones(len(rows), dtype=bool)
-    dropped = {}
-    for reason, holds in variant.undefined.items():
-        hit = kept & holds(rows)
-        dropped[reason] = int(hit.sum())
-        kept &= ~hit
-    statistics = variant.statistics(rows[kept]) if kept.any() else np.empty((0, 1))
-    finite = np.isfinite(statistics).all(axis=1)
-    dropped["undefined"] = int((~finite).sum())
-    return statistics[finite], {reason: count for reason, count in dropped.items() if count}
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Defined:
+    """The images for which a variant is defined.
+
+    Attributes:
+        positions: (n,) int64, which rows they are.
+        statistics: (n, S) float64.
+        dropped: reason -> number of the other rows that it drops.
+    """
+
+    positions: NDArray[np.int64]
+    statistics: NDArray[np.float64]
+    dropped: Mapping[str, int]
 
 
-def _combined(variant: Variant, statistics: NDArray[np.float64]) -> float:
-    average = np.median if variant.average == "median" else np.mean
-    return float(variant.value(average(statistics, axis=0)))
+def defined(variants: Iterable[Variant], rows: DataFrame) -> list[Defined]:
+    """What each variant averages; the same object for variants of the same statistics and reasons to drop an image."""
+
+    @cache
+    def kept(undefined: Undefined) -> tuple[NDArray[np.int64], DataFrame, dict[str, int]]:
+        left, dropped = np.ones(len(rows), dtype=bool), {}
+        for reason, holds in undefined:
+            hit = left & holds(rows)
+            dropped[reason] = int(hit.sum())
+            left &= ~hit
+        return np.flatnonzero(left), rows if left.all() else rows[left], dropped
+
+    @cache
+    def of(statistics: Callable[[DataFrame], NDArray[np.float64]], undefined: Undefined) -> Defined:
+        positions, left, dropped = kept(undefined)
+        values = statistics(left) if len(left) else np.empty((0, 1))
+        finite = np.isfinite(values).all(axis=1)
+        counts = dropped | {"undefined": int((~finite).sum())}
+        return Defined(
+            positions=positions[finite],
+            statistics=values[finite],
+            dropped={reason: count for reason, count in counts.items() if count},
+        )
+
+    return [of(variant.statistics, tuple(variant.undefined.items())) for variant in variants]
 
 
-def _interval(
-    variant: Variant, statistics: NDArray[np.float64], seed: int, resamples: int
-) -> tuple[float, float] | tuple[None, None]:
-    average = _median if variant.average == "median" else _mean
-    averages = [average(statistics, draws) for draws in _draws(len(statistics), seed, resamples)]
-    low, high = np.percentile(variant.value(np.concatenate(averages)), [2.5, 97.5])
+def value(variant: Variant, statistics: NDArray[np.float64]) -> float | None:
+    """The variant over images with these statistics (n, S); None without an image or where it is not finite."""
+    if not len(statistics):
+        return None
+    average = np.median(statistics, axis=0) if variant.average == "median" else _mean(statistics)
+    found = float(variant.value(average))
+    return found if np.isfinite(found) else None
+
+
+def interval(drawn: NDArray[np.float64]) -> tuple[float, float] | tuple[None, None]:
+    """Central 95 % of values (M,) over resamples, where both ends are finite."""
+    low, high = np.percentile(drawn, [2.5, 97.5])
     return (float(low), float(high)) if np.isfinite([low, high]).all() else (None, None)
 
 
-def _draws(n: int, seed: int, resamples: int) -> Iterator[NDArray[np.int64]]:
-    """Image indices (M, N) of M resamples at a time, drawn with replacement."""
+def bootstrap(
+    variants: Sequence[Variant], samples: Sequence[NDArray[np.float64]], *, seed: int, resamples: int
+) -> list[NDArray[np.float64]]:
+    """Each variant's values (M,) over resamples of its sample (n, S); not a number with fewer than two images.
+
+    Samples of one size are resampled alike, and one that several variants share only once.
+    """
+    pairs = list(zip(variants, samples, strict=True))
+    averaged = {id(sample): sample for v, sample in pairs if v.average == "mean" and len(sample) > 1}
+    means: dict[int, NDArray[np.float64]] = {}
+    for n in {len(sample) for sample in averaged.values()}:
+        same = {key: sample for key, sample in averaged.items() if len(sample) == n}
+        drawn = _means(np.hstack(list(same.values())), _times(n, seed, resamples))
+        ends = np.cumsum([sample.shape[1] for sample in same.values()])
+        means |= dict(zip(same, np.split(drawn, ends[:-1], axis=1), strict=True))
+
+    def values(variant: Variant, sample: NDArray[np.float64]) -> NDArray[np.float64]:
+        if len(sample) < 2:
+            return np.full(resamples, np.nan)
+        median = variant.average == "median"
+        return variant.value(_medians(sample, _times(len(sample), seed, resamples)) if median else means[id(sample)])
+
+    return [values(variant, sample) for variant, sample in pairs]
+
+
+@lru_cache(maxsize=4)
+def _times(n: int, seed: int, resamples: int) -> NDArray[np.uint8]:
+    """How often each of n images is drawn in each resample, (M, n): more than 255 times has no measurable chance."""
+    times = np.empty((resamples, n), dtype=np.uint8)
     generator = np.random.default_rng((seed, n))
     size = max(1, _NUM_DRAWS // n)
     for start in range(0, resamples, size):
-        yield generator.integers(n, size=(min(size, resamples - start), n))
+        some = times[start : start + size]
+        for row, draws in zip(some, generator.integers(n, size=some.shape), strict=True):
+            row[:] = np.bincount(draws, minlength=n)
+    return times
 
 
-def _mean(statistics: NDArray[np.float64], draws: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Means (M, S) of the resampled images, as a product with how often each one was drawn."""
-    num_resamples, n = draws.shape
-    cells = draws + n * np.arange(num_resamples)[:, np.newaxis]
-    times = np.bincount(cells.ravel(), minlength=draws.size).reshape(draws.shape)
-    means: NDArray[np.float64] = times @ statistics / n
-    return means
+def _mean(statistics: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean (S,) of statistics (n, S), taken from the lowest up: that of equal values is exactly their value."""
+    lowest = statistics.min(axis=0)
+    mean: NDArray[np.float64] = lowest + (statistics - lowest).mean(axis=0)
+    return mean
 
 
-def _median(statistics: NDArray[np.float64], draws: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Medians (M, 1) of the resampled images' single statistic."""
-    return np.median(statistics[:, 0][draws], axis=1, keepdims=True)
+def _means(statistics: NDArray[np.float64], times: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Means (M, S) of the resampled statistics (n, S)."""
+    n, center = len(statistics), _mean(statistics)
+    means, size = np.empty((len(times), statistics.shape[1])), max(1, _NUM_DRAWS // n)
+    for start in range(0, len(times), size):
+        means[start : start + size] = times[start : start + size].astype(np.float64) @ (statistics - center)
+    shifted: NDArray[np.float64] = center + means / n
+    return shifted
+
+
+def _medians(statistics: NDArray[np.float64], times: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Medians (M, 1) of the resampled single statistic (n, 1): the values at which half of the draws are passed."""
+    n = len(statistics)
+    order = statistics[:, 0].argsort()
+    middle = [(n - 1) // 2, n // 2]
+    places = [np.cumsum(row.take(order), dtype=np.int64).searchsorted(middle, side="right") for row in times]
+    medians: NDArray[np.float64] = statistics[order, 0][np.stack(places)].mean(axis=1, keepdims=True)
+    return medians

@@ -24,12 +24,12 @@ def build(name):
 def batch(explain):
     boxes = (torch.tensor([[3, 4, 12, 20]]), torch.tensor([[0, 0, 5, 5], [4, 4, 9, 9]]), torch.tensor([[8, 1, 20, 9]]))
     masks = tuple((torch.rand(3, 24, 24) < 0.4).to(torch.uint8))
-    return explain(torch.randn(3, 3, 24, 24), boxes=boxes, mask=masks)
+    return explain(torch.randn(3, 3, 24, 24), boxes=boxes, mask=masks, total=torch.tensor([1.0, 2.0, 3.0]))
 
 
 def one(batch, i):
-    parts = {f.name: getattr(batch, f.name) for f in dataclasses.fields(batch)}
-    return dataclasses.replace(batch, **{k: v[i : i + 1] for k, v in parts.items() if k not in ("classify", "black")})
+    per_image = ("relevance", "x", "logits", "target", "boxes", "mask", "seeds", "total")
+    return dataclasses.replace(batch, **{name: getattr(batch, name)[i : i + 1] for name in per_image})
 
 
 def test_listing_the_metrics_does_not_import_torch():

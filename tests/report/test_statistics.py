@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from rapbench.core.types import Variant
-from rapbench.report.statistics import estimate
+from rapbench.metrics.segmentation import THRESHOLDS, Segmentation
+from rapbench.report.statistics import estimate, estimates
 
 MEAN = Variant(direction="lower", statistics=lambda rows: rows[["a"]].to_numpy(), undefined={})
 MEDIAN = Variant(direction="lower", statistics=lambda rows: rows[["a"]].to_numpy(), average="median", undefined={})
@@ -44,6 +45,66 @@ def test_the_interval_is_that_of_a_plain_bootstrap(variant):
     plain = [average(rng.choice(frame["a"], 300)) for _ in range(4000)]
     assert [result.ci_low, result.ci_high] == pytest.approx(np.percentile(plain, [2.5, 97.5]), abs=0.015)
     assert result.ci_low < result.value < result.ci_high
+
+
+@pytest.mark.parametrize("n", [2, 3, 40, 41])
+@pytest.mark.parametrize("variant", [MEAN, MEDIAN])
+def test_the_interval_is_that_of_a_walk_over_the_same_draws(variant, n):
+    values = np.random.default_rng(n).integers(6, size=n) / 7  # many ties
+    draws = np.random.default_rng((5, n)).integers(n, size=(200, n))
+    average = np.median if variant.average == "median" else np.mean
+    expected = np.percentile([average(values[draw]) for draw in draws], [2.5, 97.5])
+    result = estimate(variant, pd.DataFrame({"a": values}), seed=5, resamples=200)
+    assert [result.ci_low, result.ci_high] == pytest.approx(expected, rel=1e-12, abs=1e-15)
+
+
+def test_a_ratios_interval_is_that_of_a_walk_over_the_same_draws():
+    frame, plain = rows(50), Variant(direction="lower", statistics=RATIO.statistics, value=RATIO.value, undefined={})
+    draws = np.random.default_rng((5, 50)).integers(50, size=(200, 50))
+    ratios = [frame["a"].iloc[draw].mean() / frame["b"].iloc[draw].mean() for draw in draws]
+    result = estimate(plain, frame, seed=5, resamples=200)
+    assert [result.ci_low, result.ci_high] == pytest.approx(np.percentile(ratios, [2.5, 97.5]), rel=1e-12)
+
+
+@pytest.mark.parametrize("variant", [MEAN, MEDIAN])
+@pytest.mark.parametrize("value", [0.1, 1 / 3, -1e-30, 12345.678])
+def test_equal_values_have_an_interval_of_no_width(variant, value):
+    result = estimate(variant, pd.DataFrame({"a": [value] * 37}), seed=0)
+    assert result.ci_low == result.value == result.ci_high == value
+
+
+def test_many_variants_at_once_are_what_each_is_alone():
+    frame = rows(101)
+    frame.loc[7, "a"] = np.nan
+    variants = {"mean": MEAN, "median": MEDIAN, "ratio": RATIO, "again": MEAN}
+    together = estimates(variants, frame, seed=3)
+    assert list(together) == list(variants)
+    for name, variant in variants.items():
+        alone, shared = (vars(found) for found in (estimate(variant, frame, seed=3), together[name]))
+        assert alone["dropped"] == shared["dropped"]
+        assert [alone[key] for key in alone if key != "dropped"] == pytest.approx(
+            [shared[key] for key in alone if key != "dropped"], rel=1e-12
+        )
+    assert len({found.n for found in together.values()}) == 2
+
+
+def test_what_variants_share_is_read_once():
+    reads = []
+
+    def read(frame):
+        reads.append(len(frame))
+        return frame[["a"]].to_numpy()
+
+    undefined = {"b above 1": lambda frame: (frame["b"] > 1).to_numpy()}
+    shared = [Variant(direction="lower", statistics=read, average=a, undefined=undefined) for a in ("mean", "median")]
+    shared.append(
+        Variant(direction="lower", statistics=read, value=lambda means: 2 * means[..., 0], undefined=undefined)
+    )
+    frame = pd.DataFrame({"a": [1.0, 2, 6, 9], "b": [0, 0, 0, 5]})
+    found = estimates(dict(enumerate(shared)), frame, seed=0)
+    assert [found[i].value for i in range(3)] == [3, 2, 6]
+    assert found[2].ci_low == pytest.approx(2 * found[0].ci_low, rel=1e-12)
+    assert reads == [3]
 
 
 def test_intervals_cover_the_true_mean_of_normal_data_19_times_in_20():
@@ -112,3 +173,13 @@ def test_ten_thousand_images_take_seconds_not_minutes():
     for variant in (MEAN, MEDIAN):
         estimate(variant, rows(10_000), seed=0)
     assert time.perf_counter() - start < 10
+
+
+def test_all_variants_of_segmentation_over_ten_thousand_images_take_seconds():
+    rng = np.random.default_rng(0)
+    counts = {f"counts_{name}": list(rng.multinomial(50_176, [1 / 6] * 6, size=10_000)) for name in THRESHOLDS}
+    frame = pd.DataFrame(counts | {"num_labelled": 40_000, "num_non_finite": 0})
+    start = time.perf_counter()
+    found = estimates(Segmentation().variants(signed=True), frame, seed=0)
+    assert time.perf_counter() - start < 10  # half a second on a quiet core
+    assert len(found) == 120
