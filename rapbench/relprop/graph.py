@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -67,6 +69,27 @@ class Rule(Protocol):
         ...
 
 
+Observer = Callable[[int, Tensor], None]
+"""Told the position of a layer and the relevance of its output, which it must not write into."""
+
+
+def _unobserved(position: int, relevance: Tensor) -> None:
+    """Nobody looks."""
+
+
+_OBSERVER: ContextVar[Observer] = ContextVar("observer", default=_unobserved)
+
+
+@contextmanager
+def observing(observer: Observer) -> Iterator[None]:
+    """Within it, every propagation shows the relevance of each layer it passes, from the logits to the input."""
+    token = _OBSERVER.set(observer)
+    try:
+        yield
+    finally:
+        _OBSERVER.reset(token)
+
+
 class Graph(nn.Module):
     """A network as layers in order of execution; the n-th layer's value has position n.
 
@@ -122,6 +145,15 @@ class Graph(nn.Module):
             if n in needed:
                 needed.update(self.layers[n].inputs)
         return [n for n, layer in enumerate(self.layers) if n in reached & needed and not isinstance(layer, Input)]
+
+    def waists(self) -> list[int]:
+        """Positions that every path from input to output passes, in order: relevance is there as a whole."""
+        found, earliest = [], self.output
+        for n in reversed(self.carrying()):
+            if n <= earliest:
+                found.append(n)
+            earliest = min(earliest, *self.layers[n].inputs)
+        return [0, *reversed(found)]
 
     def first(self) -> set[int]:
         """Weighted layers that no weighted layer precedes: they read pixels."""
@@ -191,8 +223,10 @@ def propagate(graph: Graph, rules: Mapping[int, Rule], x: Tensor, target: Tensor
     """
     values = graph.values(x, drop=Rectifier)
     relevance = {graph.output: _start(values[graph.output], target)}
+    observe = _OBSERVER.get()
     for n in sorted(rules, reverse=True):
         layer = graph.layers[n]
+        observe(n, relevance[n])
         nonnegative = all(graph.nonnegative[i] for i in layer.inputs)
         for i in (n, *layer.inputs):
             values[i] = _restored(graph, values, i)
@@ -201,6 +235,7 @@ def propagate(graph: Graph, rules: Mapping[int, Rule], x: Tensor, target: Tensor
         values[n] = None
         for i, part in zip(layer.inputs, _applied(rules[n], node, relevance.pop(n)), strict=True):
             relevance[i] = relevance[i] + part if i in relevance else part
+    observe(0, relevance[0])
     return relevance[0]
 
 

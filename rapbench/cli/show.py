@@ -1,0 +1,222 @@
+"""`rapbench show`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+
+    from rapbench.cli.pictures import Picture
+    from rapbench.core.types import Classifier, Method
+    from rapbench.report.heatmaps import Row
+
+
+def show(
+    images: Annotated[
+        list[str], typer.Argument(metavar="IMAGE...", help="Picture files, or images of data sets such as scenes:12.")
+    ],
+    method: Annotated[
+        list[str] | None,
+        typer.Option(help="Methods, joined by commas or repeated; parameters in brackets. [default: rap]"),
+    ] = None,
+    model: Annotated[str, typer.Option(help="Network.")] = "vgg16",
+    weights: Annotated[
+        str, typer.Option(help="auto, random, a torchvision weight name, or a .pt, .pth, .safetensors or .npz file.")
+    ] = "auto",
+    target: Annotated[
+        str | None, typer.Option(help="Class to explain, by name or index. [default: the predicted class]")
+    ] = None,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Draw the relevance on its way through the network, a row a method.")
+    ] = False,
+    backend: Annotated[str, typer.Option(help="Where the methods come from.")] = "native",
+    data_root: Annotated[Path | None, typer.Option(envvar="RAPBENCH_DATA", help="Folder of the data sets.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    to: Annotated[Path, typer.Option(help="File to write: .png, .svg or .pdf.")] = Path("heatmaps.png"),
+) -> None:
+    """Draw heatmaps beside the pictures that they explain: red speaks for the class, blue against it.
+
+    Each map is the relevance summed over channels, on a scale of its own that is symmetric about zero.
+    """
+    from rapbench.cli.pictures import picture
+    from rapbench.models.zoo import input_size, load_classifier
+    from rapbench.report.figures import form_of, rendered
+    from rapbench.report.heatmaps import heatmaps
+    from rapbench.run.store import write_whole
+
+    form = form_of(to)
+    methods = _methods(method or ["rap"], backend)
+    pictures = [picture(text, size=input_size(model), data_root=data_root) for text in images]
+    space = next((shown.label_space for shown in pictures if shown.label_space), "")
+    classifier = load_classifier(model, weights, label_space=space, seed=seed)
+    rows: list[Row] = []
+    for shown in pictures:
+        clean = _clean(classifier, shown, target, seed)
+        note = f" ({shown.note})" if shown.note else ""
+        typer.echo(f"{shown.name}: {', '.join(clean.caption)}{note}")
+        rows += _layer_rows(clean, methods) if layers else [_row(clean, methods)]
+    write_whole(to, rendered(heatmaps(rows), form))
+    typer.echo(to)
+
+
+@dataclass(frozen=True)
+class Clean:
+    """A picture after the forward pass.
+
+    Attributes:
+        model: the network that saw it.
+        photo: (H, W, C) in [0, 1].
+        x: (1, C, H, W) normalised.
+        target: (1,) the explained class.
+        seeds: (1,) of what methods draw.
+        caption: explained class, its logit and probability, and the predicted class where it is another.
+    """
+
+    model: nn.Module
+    photo: NDArray[Any]
+    x: Tensor
+    target: Tensor
+    seeds: Tensor
+    caption: tuple[str, ...]
+
+    def relevance(self, method: Method) -> Tensor:
+        """Relevance (1, C, H, W)."""
+        return method(self.model, self.x, self.target, seeds=self.seeds).detach()
+
+    def row(self, maps: Mapping[str, NDArray[Any]], name: str = "") -> Row:
+        """The picture with its maps."""
+        from rapbench.report.heatmaps import Row
+
+        return Row(photo=self.photo, caption="\n".join(self.caption), maps=maps, name=name)
+
+
+def _methods(texts: list[str], backend: str) -> dict[str, Method]:
+    """The methods by what the figure calls them."""
+    from rapbench.backends import BACKENDS
+    from rapbench.core.catalogue import split_calls
+    from rapbench.report.figures import label
+
+    calls = split_calls(texts)
+    built = [(call, BACKENDS.load(backend).build(call)) for call in calls]
+    return {label(method.title, str(call), backend): method for call, method in built}
+
+
+def _clean(classifier: Classifier, shown: Picture, target: str | None, seed: int) -> Clean:
+    import torch
+
+    from rapbench.core.seeds import image_seed
+
+    image = shown.image
+    if len(image) != len(classifier.mean):  # a grey picture for a network that wants RGB, or the reverse
+        image = image.mean(0, keepdim=True).expand(len(classifier.mean), -1, -1)
+    x = classifier.normalised(image.unsqueeze(0))
+    with torch.no_grad():
+        logits: Tensor = classifier.module(x)[0]
+    names = _class_names(classifier.label_space)
+    predicted = int(logits.argmax())
+    index = predicted if target is None else _class_index(target, names, len(logits))
+    caption = [
+        _called(index, names),
+        f"logit {logits[index]:.2f}, p = {_probability(float(logits.softmax(0)[index]))}",
+        *([f"predicted {_called(predicted, names)}"] if index != predicted else []),
+    ]
+    return Clean(
+        model=classifier.module,
+        photo=image.permute(1, 2, 0).numpy(),
+        x=x,
+        target=torch.tensor([index]),
+        seeds=torch.tensor([image_seed(seed, shown.id)]),
+        caption=tuple(caption),
+    )
+
+
+def _probability(p: float) -> str:
+    """Two decimals, or a power of ten for what would print as zero."""
+    return f"{p:.2f}" if p >= 0.005 else f"{p:.0e}"
+
+
+def _row(clean: Clean, methods: Mapping[str, Method]) -> Row:
+    return clean.row({title: _summed(clean.relevance(method)) for title, method in methods.items()})
+
+
+def _layer_rows(clean: Clean, methods: Mapping[str, Method]) -> list[Row]:
+    return [clean.row(_layer_maps(clean, title, method), title) for title, method in methods.items()]
+
+
+def _layer_maps(clean: Clean, title: str, method: Method) -> dict[str, NDArray[Any]]:
+    """The relevance in the first layer of each resolution, among the layers that all of it passes.
+
+    Raises:
+        BadConfig: the method has no relevance in layers.
+    """
+    from rapbench.core.errors import BadConfig
+    from rapbench.relprop.graph import observing
+    from rapbench.relprop.trace import trace
+
+    graph = trace(clean.model)
+    waists = graph.waists()
+    seen: dict[tuple[int, ...], tuple[int, Tensor]] = {}
+
+    def look(position: int, relevance: Tensor) -> None:
+        if position in waists and relevance[0, 0].numel() > 1:
+            seen[relevance.shape[2:]] = (position, relevance)  # later ones are nearer to the input
+
+    with observing(look):
+        clean.relevance(method)
+    if not seen:
+        raise BadConfig(
+            f"--layers draws what native LRP methods and RAP propagate; {title} does not propagate relevance"
+        )
+    return {
+        f"{graph.layers[n].name if n else 'input'}\n{' × '.join(map(str, size))}": _summed(relevance)
+        for size, (n, relevance) in reversed(seen.items())
+    }
+
+
+def _summed(relevance: Tensor) -> NDArray[Any]:
+    """Pixel map (h, w) of relevance (1, C, h, w). Source: Nam et al. 2020, Figure 4."""
+    return relevance.double().sum(1)[0].numpy()
+
+
+def _class_names(label_space: str) -> Sequence[str]:
+    """Name of each class index; empty where the classes have no names."""
+    if label_space == "scenes":
+        from rapbench.datasets.scenes import CLASSES
+
+        return CLASSES
+    if label_space == "imagenet":
+        from torchvision.models import ResNet50_Weights
+
+        names: list[str] = ResNet50_Weights.IMAGENET1K_V1.meta["categories"]
+        return names
+    return ()
+
+
+def _called(index: int, names: Sequence[str]) -> str:
+    return f"{names[index]} ({index})" if names else f"class {index}"
+
+
+def _class_index(text: str, names: Sequence[str], num_classes: int) -> int:
+    """The class that an index or a name means."""
+    from difflib import get_close_matches
+
+    from rapbench.core.errors import BadConfig, UnknownName
+
+    if text.isdecimal() and int(text) < num_classes:
+        return int(text)
+    if text.isdecimal() or not names:
+        raise BadConfig(f"target {text}: pass an index from 0 to {num_classes - 1}" + (" or a name" if names else ""))
+    found = [index for index, name in enumerate(names) if name.lower() == text.lower()]
+    if len(found) > 1:
+        raise BadConfig(f"target {text}: classes {' and '.join(map(str, found))} have this name: pass an index")
+    if not found:
+        near = ", ".join(get_close_matches(text, names, cutoff=0.5)) or "none of its kind"
+        raise UnknownName(f"no class named {text!r} among the {num_classes}; near: {near}")
+    return found[0]

@@ -1,0 +1,88 @@
+"""Heatmaps beside the pictures that they explain: red speaks for the class, blue against it."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from rapbench.report.figures import styled
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_PANEL_INCHES, _LINE_INCHES, _BAR_INCHES = 1.3, 0.13, 0.7
+_PANEL_LETTERS = 22
+_COLOURS = colormaps["seismic"].with_extremes(bad="0.6")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A picture and its heatmaps.
+
+    Attributes:
+        photo: (H, W, 3) RGB or (H, W, 1) grey, in [0, 1].
+        caption: lines below the picture.
+        maps: signed pixel maps (h, w), of any resolution, by the title of their column.
+        name: what is written beside the row; may be empty.
+    """
+
+    photo: NDArray[Any]
+    caption: str
+    maps: Mapping[str, NDArray[Any]]
+    name: str = ""
+
+
+def heatmaps(rows: Sequence[Row]) -> Figure:
+    """A row a picture: the picture, then its maps from blue by white (zero) to red, up to the largest magnitude.
+
+    Every map has a scale of its own; values that are not finite are grey. All rows have the columns of the first.
+
+    Source: Nam et al. 2020, Figures 1, 4 and 5.
+    """
+    columns = [_wrapped(title) for title in rows[0].maps]
+    num_lines = max(_wrapped(row.caption).count("\n") for row in rows) + 1
+    num_title_lines = max(title.count("\n") for title in columns) + 1
+    width = _PANEL_INCHES * (len(columns) + 1) + _BAR_INCHES
+    height = (_PANEL_INCHES + _LINE_INCHES * num_lines) * len(rows) + _LINE_INCHES * num_title_lines
+    with styled():
+        figure = Figure(figsize=(width, height), layout="compressed")
+        grid = figure.subplots(len(rows), len(columns) + 1, squeeze=False)
+        for panels, row in zip(grid, rows, strict=True):
+            _draw(panels, row)
+        for axes, title in zip(grid[0, 1:], columns, strict=True):
+            axes.set_title(title, parse_math=False)
+        _scale(figure, grid[:, -1])
+    return figure
+
+
+def _wrapped(text: str) -> str:
+    """Lines that are not wider than a panel."""
+    return "\n".join(textwrap.fill(line, _PANEL_LETTERS) for line in text.splitlines())
+
+
+def _draw(panels: NDArray[Any], row: Row) -> None:
+    for axes in panels:
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set(linewidth=0.4)
+    panels[0].imshow(row.photo, cmap="gray", vmin=0, vmax=1)
+    panels[0].set_xlabel(_wrapped(row.caption), parse_math=False)
+    panels[0].set_ylabel(_wrapped(row.name), parse_math=False)
+    for axes, values in zip(panels[1:], row.maps.values(), strict=True):
+        largest = np.abs(values[np.isfinite(values)]).max(initial=0) or 1
+        axes.imshow(values, cmap=_COLOURS, vmin=-largest, vmax=largest)
+
+
+def _scale(figure: Figure, beside: NDArray[Any]) -> None:
+    """What the colours mean, in each map's own largest magnitude."""
+    colours = ScalarMappable(Normalize(-1, 1), _COLOURS)
+    bar = figure.colorbar(colours, ax=list(beside), ticks=[-1, 0, 1], fraction=0.1, aspect=20, shrink=0.9)
+    bar.ax.set_yticklabels(["−max |R|", "0", "max |R|"])
+    bar.outline.set(linewidth=0.4)

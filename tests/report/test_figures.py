@@ -1,0 +1,239 @@
+"""The curves of a figure restated, its looks, and files that depend on the numbers alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from rapbench.core.errors import BadConfig, UnknownName
+from rapbench.report.curves import Figure7, PerturbationCurves, curve
+from rapbench.report.figures import FIGURES, FORMS, Drawing, Stored, label, rendered
+
+TITLES = {"rap": "RAP", "lrp_a2b1": "LRP α2β1", "gradient": "Gradient", "random": "Random", "center": "Centre"}
+STEPS = 8
+
+
+def stored(method: str = "rap", survived: float = 0.9, images: int = 20, **given: Any) -> Stored:
+    """Rows of images of which a share survives each step, the fewer the further."""
+    generator = np.random.default_rng(len(method))
+    last = generator.random((images, 1)) < survived ** np.arange(STEPS + 1)
+    lerf = np.logical_and.accumulate(last, axis=1).astype(float)
+    rows = pd.DataFrame(
+        {
+            "index": range(images),
+            "label": 3,
+            "target": 3,
+            "num_non_finite": 0,
+            "constant": 0,
+            "lerf_accuracy": list(lerf),
+            "morf_accuracy": list(lerf[:, ::-1]),
+        }
+    )
+    setting = given.get("space", "net")
+    model = given.get("model", "vgg16")
+    return Stored(
+        identity={
+            "dataset": {"name": "scenes", "parameters": {}},
+            "model": {"name": model, "weights": "scenes"},
+            "method": {"name": method, "parameters": {}, "backend": "native"},
+            "metric": {"name": "perturbation", "parameters": {"pixels": 50, "steps": STEPS, "space": setting}},
+            "seed": given.get("seed", 0),
+        },
+        display={
+            "dataset": "scenes",
+            "model": model,
+            "model_title": f"{model} (narrow)",
+            "method": given.get("label", method),
+            "method_title": TITLES.get(method, method),
+            "backend": given.get("backend", "native"),
+            "metric": "perturbation" if setting == "net" else f"perturbation(space={setting})",
+            "signed": True,
+        },
+        rows=rows,
+    )
+
+
+def lines(axes: Axes) -> dict[str, np.ndarray]:
+    return {str(line.get_label()): np.asarray(line.get_ydata()) for line in axes.get_lines()}
+
+
+def panels(figure: Figure) -> list[Axes]:
+    return [axes for axes in figure.axes if axes.get_lines()]
+
+
+def only(drawings: list[Drawing]) -> Drawing:
+    (drawing,) = drawings
+    return drawing
+
+
+def test_a_curve_is_the_share_of_images_that_keep_their_class() -> None:
+    held = stored()
+    found = curve(held, "lerf")
+    assert found is not None
+    assert found.pixels.tolist() == [50 * k for k in range(STEPS + 1)]
+    for k in range(STEPS + 1):
+        assert found.accuracy[k] == pytest.approx(sum(row[k] for row in held.rows["lerf_accuracy"]) / 20)
+
+
+def test_the_band_is_what_resampling_images_converges_to() -> None:
+    found = curve(stored(), "lerf")
+    assert found is not None
+    survived = np.stack(stored().rows["lerf_accuracy"].to_list())
+    means = survived[np.random.default_rng(1).integers(20, size=(20000, 20))].mean(axis=1)
+    low, high = np.percentile(means, [2.5, 97.5], axis=0)
+    np.testing.assert_allclose(found.ci_low, low, atol=1 / 20 + 1e-9)  # an end may fall on the next whole image
+    np.testing.assert_allclose(found.ci_high, high, atol=1 / 20 + 1e-9)
+    assert (np.abs(found.ci_low - low) < 1e-9).mean() > 0.7
+
+
+def test_images_without_a_value_are_dropped_as_the_metric_drops_them() -> None:
+    held = stored()
+    held.rows.loc[0, "num_non_finite"] = 1
+    held.rows.loc[1, "constant"] = 1
+    held.rows.loc[2, "label"] = 4
+    held.rows["lerf_accuracy"] = [np.full(STEPS + 1, np.nan), *held.rows["lerf_accuracy"][1:]]
+    held.rows.loc[3, "label"] = -1  # unknown: not held against it
+    found = curve(held, "lerf")
+    assert found is not None
+    assert found.n == 17
+    assert found.accuracy[1] == np.mean([row[1] for row in held.rows["lerf_accuracy"][3:]])
+
+
+def test_a_method_without_any_image_has_no_curve() -> None:
+    held = stored()
+    held.rows["constant"] = 1
+    assert curve(held, "lerf") is None
+    empty = Stored(identity=held.identity, display=held.display, rows=pd.DataFrame())
+    assert PerturbationCurves()([empty]) == []
+
+
+def test_the_order_chosen_is_the_order_drawn() -> None:
+    lerf, morf = (only(PerturbationCurves(order=order)([stored()])) for order in ("lerf", "morf"))
+    assert (lerf.suffix, morf.suffix) == ("", "morf")
+    assert lerf.points["accuracy"].tolist() == morf.points["accuracy"].tolist()[::-1]
+
+
+def test_points_are_what_is_drawn() -> None:
+    drawing = only(PerturbationCurves()([stored(), stored("random", 0.5)]))
+    (axes,) = panels(drawing.figure)
+    for title, accuracy in lines(axes).items():
+        method = {value: key for key, value in TITLES.items()}[title]
+        assert drawing.points[drawing.points["method"] == method]["accuracy"].tolist() == accuracy.tolist()
+    assert {"method", "pixels", "accuracy", "ci_low", "ci_high", "n"} <= set(drawing.points)
+
+
+def test_the_paper_s_methods_come_first_and_controls_last() -> None:
+    names = ("random", "mylab:Foo", "gradient", "lrp_a1b0", "lrp_a2b1", "rap")
+    drawing = only(Figure7()([stored(name) for name in names]))
+    assert list(dict.fromkeys(drawing.points["method"])) == [
+        "rap",
+        "lrp_a2b1",
+        "lrp_a1b0",
+        "gradient",
+        "mylab:Foo",
+        "random",
+    ]
+    (legend,) = drawing.figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "RAP",
+        "LRP α2β1",
+        "lrp_a1b0",
+        "Gradient",
+        "mylab:Foo",
+        "Random",
+    ]
+
+
+def test_axes_are_named_as_in_the_paper() -> None:
+    (axes,) = panels(only(Figure7()([stored()])).figure)
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("number of perturbed pixels", "accuracy")
+    assert axes.get_title() == "vgg16 (narrow)\nscenes, n = 20"
+
+
+def test_methods_differ_in_colour_and_line_and_controls_are_thin_and_grey() -> None:
+    names = ("rap", "lrp_a2b1", "gradient", "random", "center")
+    (axes,) = panels(only(PerturbationCurves()([stored(name) for name in names])).figure)
+    looks = {line.get_label(): line for line in axes.get_lines()}
+    shown = [looks[TITLES[name]] for name in names]
+    for values in ([line.get_color() for line in shown[:3]], [line.get_marker() for line in shown[:3]]):
+        assert len(set(values)) == 3
+    controls = shown[3:]
+    assert {line.get_color() for line in controls} == {"0.55"}
+    assert len({str(line.get_linestyle()) + str(line._dash_pattern) for line in controls}) == 2
+    assert all(line.get_linewidth() < shown[1].get_linewidth() for line in controls)
+
+
+def test_a_method_looks_the_same_in_every_panel() -> None:
+    both = [stored("lrp_a2b1"), stored("rap"), stored("rap", model="resnet50")]
+    left, right = panels(only(PerturbationCurves()(both)).figure)
+    assert left.get_title().startswith("vgg16")
+    looks = [{line.get_label(): line.get_color() for line in axes.get_lines()} for axes in (left, right)]
+    assert looks[0]["RAP"] == looks[1]["RAP"]
+    assert list(looks[1]) == ["RAP"]
+
+
+def test_each_setting_of_the_metric_has_a_drawing_of_its_own() -> None:
+    drawings = PerturbationCurves()([stored(), stored(space="raw")])
+    assert [drawing.suffix for drawing in drawings] == ["", "space-raw"]
+    assert "space = raw" in panels(drawings[1].figure)[0].get_title()
+
+
+def test_runs_that_differ_in_anything_else_have_panels_that_say_so() -> None:
+    drawing = only(PerturbationCurves()([stored(), stored(seed=1)]))
+    assert [axes.get_title().rpartition(", ")[2] for axes in panels(drawing.figure)] == ["seed 0", "seed 1"]
+
+
+def test_different_numbers_of_images_are_told() -> None:
+    (axes,) = panels(only(PerturbationCurves()([stored(), stored("random", images=9)])).figure)
+    assert "n = 9 to 20" in axes.get_title()
+
+
+def test_the_vertical_range_holds_every_method_and_a_curve_that_stays_at_one() -> None:
+    (axes,) = panels(only(PerturbationCurves()([stored(survived=1.0), stored("lrp_a2b1", 0.99)])).figure)
+    low, high = axes.get_ylim()
+    assert 0 < low < 1 < high < 1.05
+    (axes,) = panels(only(PerturbationCurves()([stored(survived=0.99), stored("random", 0.2)])).figure)
+    assert axes.get_ylim()[0] > 0  # a control may not squeeze the methods
+
+
+def test_three_panels_leave_no_empty_frame() -> None:
+    figure = only(PerturbationCurves()([stored(model=model) for model in ("vgg16", "resnet50", "alexnet")])).figure
+    assert len(figure.axes) == 3
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_same_rows_give_the_same_bytes_whatever_the_reader_s_settings(form: Any) -> None:
+    once = rendered(only(Figure7()([stored(), stored("random")])).figure, form)
+    with mpl.rc_context({"font.size": 20, "svg.hashsalt": None, "lines.linewidth": 9}):
+        again = rendered(only(Figure7()([stored(), stored("random")])).figure, form)
+    assert once == again
+
+
+def test_a_label_names_parameters_and_foreign_backends() -> None:
+    assert label("RAP", "rap", "native") == "RAP"
+    assert label("LRP α1β0", "lrp_a1b0(bias=signed)", "zennit") == "LRP α1β0 (bias=signed) [zennit]"
+
+
+def test_an_unknown_figure_is_offered_the_nearest() -> None:
+    with pytest.raises(UnknownName, match="did you mean rap2020/figure7"):
+        FIGURES.load("rap2020/figure6")
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_says_what_it_needs_and_draws_nothing_from_nothing(name: str) -> None:
+    kind = FIGURES.load(name)()
+    assert kind.command.startswith("rapbench run")
+    assert kind([]) == []
+
+
+def test_an_order_must_be_one_of_the_two() -> None:
+    from rapbench.core.catalogue import Call
+
+    with pytest.raises(BadConfig, match="order=up"):
+        FIGURES.build(Call("perturbation", {"order": "up"}))
