@@ -3,6 +3,7 @@
     python scripts/benchmark.py methods --model vgg16 --model resnet50
     python scripts/benchmark.py perturbation --model vgg16
     python scripts/benchmark.py memory --model vgg16
+    python scripts/benchmark.py shards
 
 Ratios are taken in one process: each round runs the reference and the candidate one after the other, and printed is the
 median of the rounds' ratios, so that a machine whose speed drifts does not decide. Weights are random: no method's cost
@@ -11,10 +12,12 @@ depends on them.
 
 from __future__ import annotations
 
+import os
 import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -149,6 +152,8 @@ def perturbation(model: Models = ["vgg16"], batch_size: int = 8, rounds: int = 3
             boxes=(None,),
             mask=(None,),
             classify=classify,
+            explain=lambda x, *_: torch.zeros_like(x),
+            seeds=torch.zeros(1, dtype=torch.int64),
             black=(0.0, 0.0, 0.0),
         )
         bare = images(80, device)
@@ -172,6 +177,45 @@ def memory(model: Models = ["vgg16"], method: list[str] = ["rap"], batch_size: i
 def _peak(model: str, method: str, batch_size: int) -> int:
     command = [sys.executable, __file__, "peak", model, str(batch_size), *([method] if method else [])]
     return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+@app.command()
+def shards(rounds: int = 3) -> None:
+    """What a worker does besides its work, and what two workers do in the time of one; on scenes, all metrics."""
+    overheads, speedups = [], []
+    task = ["--method", "rap", "--limit", "32", "--metric", "outside_inside,segmentation,perturbation"]
+    work = [
+        "--method",
+        "rap,lrp_a1b0,gradient",
+        "--limit",
+        "128",
+        "--metric",
+        "outside_inside,segmentation,perturbation",
+    ]
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory() as out:
+            whole = _run([*task, "--out", out, "--shard", "0/1"], threads=1)
+            overheads.append(_run([*task, "--out", out, "--shard", "0/1"], threads=1) / whole)  # nothing is left to do
+        with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as two:
+            alone = _run([*work, "--out", one], threads=1)
+            speedups.append(alone / _run([*work, "--out", two, "--workers", "2"], threads=1))
+    print(row(["measure", "target", "measured"]))
+    print(row(["---"] * 3))
+    print(
+        row(["start, model, plan and claims over a task of 32 images", "0.10", f"{statistics.median(overheads):.2f}"])
+    )
+    print(row(["speed of two workers over one, one thread each", "1.7", f"{statistics.median(speedups):.2f}"]))
+
+
+def _run(options: list[str], threads: int) -> float:
+    start = time.perf_counter()
+    subprocess.run(
+        [sys.executable, "-m", "rapbench", "run", *options],
+        capture_output=True,
+        check=True,
+        env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+    )
+    return time.perf_counter() - start
 
 
 @app.command(hidden=True)

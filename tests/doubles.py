@@ -27,6 +27,7 @@ class Squares:
     label_space: ClassVar[str] = ""
     provides: ClassVar[frozenset[Need]] = frozenset({"boxes", "mask"})
     default_limit: ClassVar[int | None] = None
+    full_size: ClassVar[int | None] = None
 
     data_root: Path | None = None
     size: int = 224

@@ -21,7 +21,8 @@ VOID = 255
 """Mask value of pixels that count neither as object nor as background."""
 
 Direction = Literal["lower", "higher"]
-Need = Literal["boxes", "mask"]
+Need = Literal["boxes", "mask", "digits"]
+"""What a metric may ask of a data set: annotations, or that its classes are the ten digits."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,5 +10,9 @@ DATASETS = Catalogue(
         ),
         "voc": Entry("rapbench.datasets.voc:Voc", "Pascal VOC 2012 segmentation val, 1,449 photographs: boxes, masks"),
         "imagenet": Entry("rapbench.datasets.imagenet:ImageNet", "ILSVRC2012 val, 50,000 photographs: labels, boxes"),
+        "imagenet_segmentation": Entry(
+            "rapbench.datasets.imagenet_segmentation:ImageNetSegmentation",
+            "ImageNet-Segmentation, 4,276 photographs of 445 classes: masks",
+        ),
     },
 )

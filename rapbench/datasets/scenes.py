@@ -348,6 +348,7 @@ class Scenes:
     label_space: ClassVar[str] = "scenes"
     provides: ClassVar[frozenset[Need]] = frozenset({"boxes", "mask"})
     default_limit: ClassVar[int | None] = 96
+    full_size: ClassVar[int | None] = None
 
     data_root: Path | None = None
     size: int = 224

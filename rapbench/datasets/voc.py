@@ -12,6 +12,7 @@ from rapbench.core.errors import BadData, DataMissing
 from rapbench.core.types import VOID, Need, Sample
 from rapbench.datasets.annotations import annotation
 from rapbench.datasets.geometry import Preprocess, view
+from rapbench.datasets.lists import lines, refuse_repeated
 from rapbench.datasets.photographs import fingerprint, photograph, picture
 
 _FOLDERS = ("VOCdevkit/VOC2012", "VOC2012", ".")
@@ -40,6 +41,7 @@ class Voc:
     label_space: ClassVar[str] = ""
     provides: ClassVar[frozenset[Need]] = frozenset({"boxes", "mask"})
     default_limit: ClassVar[int | None] = None
+    full_size: ClassVar[int | None] = 1449
 
     data_root: Path | None = None
     size: int = 224
@@ -47,7 +49,8 @@ class Voc:
 
     def __post_init__(self) -> None:
         if not self.ids:
-            raise DataMissing(f"{self._folder / _LIST} lists no image")
+            raise DataMissing(f"{self._folder / _LIST} lists no image: {_ARCHIVE}")
+        refuse_repeated(self.ids, self._folder / _LIST)
         for index in (0, len(self) // 2, -1):
             for file in (self._photo(self.ids[index]), self._mask_file(self.ids[index])):
                 if not file.exists():
@@ -59,7 +62,7 @@ class Voc:
 
     @cached_property
     def ids(self) -> tuple[str, ...]:
-        return tuple((self._folder / _LIST).read_text().split())
+        return tuple(filter(None, lines(self._folder / _LIST)))
 
     def __len__(self) -> int:
         return len(self.ids)

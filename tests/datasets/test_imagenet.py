@@ -1,3 +1,4 @@
+import pickle
 import shutil
 from pathlib import Path
 
@@ -204,6 +205,14 @@ def test_a_fault_spoils_its_own_sample_only(root: Path, fault: str) -> None:
     assert [found[index].label for index in (0, 2, 3)] == [LABELS[ORDER[index]] for index in (0, 2, 3)]
 
 
+def test_a_used_data_set_can_be_pickled(root: Path) -> None:
+    found = ImageNet(data_root=root, size=8)
+    _ = found[0]
+    copy = pickle.loads(pickle.dumps(found))  # noqa: S301 - our own bytes
+    assert copy == found
+    assert (copy[1].label, copy[1].image.equal(found[1].image)) == (LABELS[ORDER[1]], True)
+
+
 @pytest.mark.data
 @pytest.mark.parametrize("boxes", ["xml", "csv"])
 def test_the_real_photographs_carry_a_label_and_boxes(data_root: Path, boxes: str) -> None:
@@ -223,3 +232,9 @@ def test_real_xml_files_and_the_csv_agree(data_root: Path) -> None:
         assert ours.boxes is not None
         assert theirs.boxes is not None
         assert torch.equal(ours.boxes, theirs.boxes)
+
+
+@pytest.mark.data
+def test_the_source_of_boxes_is_part_of_the_fingerprint(data_root: Path) -> None:
+    prints = {ImageNet(data_root=data_root, boxes=boxes).fingerprint for boxes in ("auto", "xml", "csv")}
+    assert len(prints) == 2

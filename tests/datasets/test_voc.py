@@ -1,3 +1,4 @@
+import pickle
 import shutil
 from pathlib import Path
 
@@ -108,6 +109,31 @@ def test_an_empty_list_is_missing_data(folder: Path) -> None:
     (folder / "ImageSets/Segmentation/val.txt").write_text("\n")
     with pytest.raises(DataMissing, match=r"val\.txt lists no image"):
         Voc(data_root=folder)
+
+
+def test_a_list_with_blank_lines_and_windows_ends_is_the_same_list(folder: Path) -> None:
+    (folder / "ImageSets/Segmentation/val.txt").write_bytes(b"\r\n" + "\r\n \r\n".join(IDS).encode())
+    assert Voc(data_root=folder).ids == IDS
+
+
+def test_an_image_listed_twice_is_refused(folder: Path) -> None:
+    (folder / "ImageSets/Segmentation/val.txt").write_text("\n".join([*IDS, IDS[1], IDS[3]]))
+    with pytest.raises(BadData, match=rf"^image listed twice: .*val\.txt \({IDS[1]} and 1 more\)$"):
+        Voc(data_root=folder)
+
+
+def test_a_list_that_is_no_text_is_refused(folder: Path) -> None:
+    (folder / "ImageSets/Segmentation/val.txt").write_bytes(b"\xff\xd8\xff")
+    with pytest.raises(BadData, match=r"^unreadable list: .*val\.txt"):
+        Voc(data_root=folder)
+
+
+def test_a_used_data_set_can_be_pickled(folder: Path) -> None:
+    voc = Voc(data_root=folder, size=16)
+    _ = voc[0]
+    copy = pickle.loads(pickle.dumps(voc))  # noqa: S301 - our own bytes
+    assert copy == voc
+    assert copy[1].image.equal(voc[1].image)
 
 
 @pytest.mark.parametrize(
