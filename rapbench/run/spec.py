@@ -77,7 +77,7 @@ def read_parts(config: Path | None, options: Mapping[str, object], names: Sequen
         UnknownName: no such part.
         BadConfig: not TOML, an unknown field (the message offers the nearest), or a value out of range.
     """
-    given = {k: v for k, v in options.items() if not (v is None or v is False or v == [])}
+    given = {k: v for k, v in options.items() if not (v is None or v is False or v in ([], ()))}
     shared = _toml(config) if config else {}
     parts = shared.pop("part", [{}])
     named = {str(part.pop("name", "")): part for part in parts}

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
-import math
+from collections.abc import Mapping
 
 import pandas as pd
 import pytest
 
+from rapbench.core.types import Variant
 from rapbench.metrics import METRICS
-from rapbench.report.tables import FIELDS, _number, results, text
+from rapbench.metrics.segmentation import THRESHOLDS, Segmentation
+from rapbench.report import tables
+from rapbench.report.formats import Format
+from rapbench.report.statistics import Estimate
+from rapbench.report.tables import FIELDS, Held, document, results, text
 
 ROWS = pd.DataFrame(
     {
@@ -18,7 +23,7 @@ ROWS = pd.DataFrame(
         "label": [-1] * 3,
         "target": [0] * 3,
         "num_non_finite": [0] * 3,
-        **{f"counts_{t}": [[6, 2, 1, 7]] * 3 for t in ("zero", "mean", "mean_pos", "mean_abs")},
+        **{f"counts_{t}": [[6, 2, 1, 7, 0, 0]] * 3 for t in THRESHOLDS},
         "num_labelled": [16] * 3,
     }
 )
@@ -73,6 +78,7 @@ def test_guards_are_printed_last() -> None:
             "target": [0],
             "num_non_finite": [0],
             "relevance_sum": [1.0],
+            "total": [2.0],
             "logit": [2.0],
             "probability": [0.5],
             "constant": [0],
@@ -91,10 +97,46 @@ def test_every_headline_is_a_variant_of_signed_methods(name: str) -> None:
     assert set(metric.headline) <= set(metric.variants(signed=True))
 
 
-@pytest.mark.parametrize(
-    ("value", "printed"),
-    [(0.0, "0.000"), (0.2524, "0.252"), (12.345, "12.35"), (1e-7, "1e-07"), (-0.5, "-0.500"), (29536.0, "3e+04")],
-)
-def test_numbers_are_short(value: float, printed: str) -> None:
-    assert _number(value) == printed
-    assert math.isclose(float(_number(value)), value, rel_tol=0.05, abs_tol=1e-9)
+def test_numbers_are_computed_when_they_are_looked_at_and_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    computed: list[str] = []
+
+    def estimates(variants: Mapping[str, Variant], rows: pd.DataFrame, *, seed: int) -> dict[str, Estimate]:
+        computed.extend(variants)
+        return dict.fromkeys(variants, Estimate(value=1.0, ci_low=None, ci_high=None, n=3, n_dropped=0, dropped={}))
+
+    monkeypatch.setattr(tables, "estimates", estimates)
+    found = results(IDENTITY, DISPLAY, ROWS, {})
+    assert not computed
+    text(found)
+    text(found)
+    assert computed == list(Segmentation.headline)
+    document(found, Format.JSON)
+    assert sorted(computed) == sorted(result.variant for result in found)
+
+
+def test_files_hold_every_variant_and_people_read_the_headline() -> None:
+    found = results(IDENTITY, DISPLAY, ROWS, {})
+    assert len(document(found, Format.CSV).records) == len(document(found, Format.JSON).records) == len(found)
+    for form in (Format.TEXT, Format.MARKDOWN, Format.LATEX):
+        (grid,) = document(found, form).grids
+        assert len(grid.header) == 1 + len(Segmentation.headline) + 2
+        assert not document(found, form).records
+
+
+def test_a_held_cell_reads_its_rows_when_asked_and_only_once() -> None:
+    reads = []
+
+    def read() -> tuple[pd.DataFrame, dict[str, int]]:
+        reads.append(1)
+        return ROWS, {"unreadable image": 2}
+
+    held = Held(identity=IDENTITY, display=DISPLAY, read=read)
+    assert not reads
+    assert held.results["miou@paper"].skipped == held.results["miou@zero"].skipped == {"unreadable image": 2}
+    assert len(reads) == 1
+
+
+def test_a_cell_without_rows_has_no_value() -> None:
+    (found, *_) = results(IDENTITY, DISPLAY, pd.DataFrame(), {"unreadable image": 2})
+    assert found.document()["value"] is None
+    assert (found.document()["n"], found.document()["n_dropped"]) == (0, 2)
