@@ -8,7 +8,9 @@ import sys
 import typer
 from typer.core import TyperGroup
 
+from rapbench.cli.check import check
 from rapbench.cli.compare import compare_backends
+from rapbench.cli.doctor import doctor
 from rapbench.cli.figure import figure
 from rapbench.cli.list import list_names
 from rapbench.cli.run import run
@@ -29,6 +31,8 @@ app.command("list")(list_names)
 app.command("table")(table)
 app.command("figure")(figure)
 app.command("show")(show)
+app.command("check")(check)
+app.command("doctor")(doctor)
 app.command("compare-backends")(compare_backends)
 
 

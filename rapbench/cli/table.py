@@ -43,7 +43,7 @@ def table(
     weights: Annotated[str | None, typer.Option(help="Only results of these weights.")] = None,
     select: Annotated[str | None, typer.Option(help="Only results of all or of correct images.")] = None,
     seed: Annotated[int | None, typer.Option(help="Only results of this seed.")] = None,
-    precision: Annotated[str | None, typer.Option(help="Only results of fp32, tf32 or bf16.")] = None,
+    precision: Annotated[str | None, typer.Option(help="Only results of fp32, fp64, tf32 or bf16.")] = None,
     device: Annotated[str | None, typer.Option(help="Only results of cpu or cuda.")] = None,
 ) -> None:
     """Print what the results folder holds, or a paper's table: published, ours, 95 % interval, difference, n.

@@ -16,6 +16,7 @@ from rapbench.run.batches import Batches
 from rapbench.run.plan import Experiment, Named
 from rapbench.run.reading import Loaded
 
+_DTYPES = {"bf16": torch.bfloat16, "fp64": torch.float64}
 _BATCH = {"cpu": (8, 8), "cuda": (32, 256)}
 """Images a batch when explaining and when only classifying: on a CPU, what stays in its caches."""
 
@@ -39,7 +40,8 @@ class Explainer:
         if device.type == "cpu":
             keep_freed_memory()
         _set_precision(spec.precision)
-        self.dtype = torch.bfloat16 if spec.precision == "bf16" else torch.float32
+        self.dtype = _DTYPES.get(spec.precision, torch.float32)
+        self.wide = torch.promote_types(self.dtype, torch.float32)
         self.module = experiment.classifier.module.to(device, self.dtype).to(memory_format=torch.channels_last)
         self.graph = trace(self.module) if spec.backend == "native" else None
         explaining, classifying = _BATCH[device.type]
@@ -47,8 +49,8 @@ class Explainer:
         self.classifying = Batches(spec.batch_size or classifying)
 
     def classify(self, x: Tensor) -> Tensor:
-        """Logits (M, K) float32 of any number of inputs, without gradients."""
-        return self.classifying.map(lambda part: self.module(part.to(self.dtype)).float(), x)
+        """Logits (M, K), float32 or float64, of any number of inputs, without gradients."""
+        return self.classifying.map(lambda part: self.module(part.to(self.dtype)).to(self.wide), x)
 
     def classified(self, loaded: Loaded) -> Classified | None:
         """The block's images classified; None where none could be read."""
@@ -67,7 +69,7 @@ class Explainer:
 
         def explain(x: Tensor, target: Tensor, seeds: Tensor) -> Tensor:
             return self.explaining.map(
-                lambda *part: method.thing(model, part[0].to(self.dtype), part[1], seeds=part[2]).float(),
+                lambda *part: method.thing(model, part[0].to(self.dtype), part[1], seeds=part[2]).to(self.wide),
                 *(x, target, seeds),
             )
 

@@ -261,7 +261,7 @@ def _device(spec: RunSpec) -> torch.device:
         raise BadConfig("device cuda: torch finds no CUDA device here; use --device cpu or auto")
     device = torch.device("cuda" if available and spec.device != "cpu" else "cpu")
     if spec.precision == "tf32" and device.type == "cpu":
-        raise BadConfig("precision tf32 is a mode of CUDA devices; on the CPU use fp32 or bf16")
+        raise BadConfig("precision tf32 is a mode of CUDA devices; on the CPU use fp32, fp64 or bf16")
     return device
 
 

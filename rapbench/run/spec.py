@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from rapbench.core.catalogue import nearest, split_calls
 from rapbench.core.errors import BadConfig, DataMissing, UnknownName
 
-Precision = Literal["fp32", "tf32", "bf16"]
+Precision = Literal["fp32", "fp64", "tf32", "bf16"]
 
 
 class RunSpec(BaseModel):
@@ -61,14 +61,16 @@ class RunSpec(BaseModel):
         return next(iter(specs.values()))
 
 
-def read_parts(config: Path | None, options: Mapping[str, object], names: Sequence[str] = ()) -> dict[str, RunSpec]:
+def read_parts(
+    config: Path | Mapping[str, Any] | None, options: Mapping[str, object], names: Sequence[str] = ()
+) -> dict[str, RunSpec]:
     """The specs of a TOML file's parts by name, or the one spec of a file without parts under the name ''.
 
     A file's settings hold for all of its `[[part]]` tables; these override them, and the options override both. Of
     parts that the options have made equal, the first is kept.
 
     Args:
-        config: the file; none means the options alone.
+        config: the file or its content; none means the options alone.
         options: as typed; one that is None, empty or False was not given.
         names: of the parts wanted; all by default.
 
@@ -78,22 +80,23 @@ def read_parts(config: Path | None, options: Mapping[str, object], names: Sequen
         BadConfig: not TOML, an unknown field (the message offers the nearest), or a value out of range.
     """
     given = {k: v for k, v in options.items() if not (v is None or v is False or v in ([], ()))}
-    shared = _toml(config) if config else {}
-    parts = shared.pop("part", [{}])
+    shared = _toml(config) if isinstance(config, Path) else {**(config or {})}
+    parts = [{**part} for part in shared.pop("part", [{}])]
     named = {str(part.pop("name", "")): part for part in parts}
+    source = f"{config}: " if isinstance(config, Path) else ""
     if len(named) < len(parts):
-        raise BadConfig(f"{config}: every part needs a name of its own")
+        raise BadConfig(f"{source}every part needs a name of its own")
     for name in names:
         if name not in named:
-            raise UnknownName(f"{config} has no part {name!r}: {nearest(name, list(named))}")
-    specs = {n: _validated({**shared, **part, **given}, config) for n, part in named.items() if not names or n in names}
+            raise UnknownName(f"{source}no part {name!r}: {nearest(name, list(named))}")
+    specs = {n: _validated({**shared, **part, **given}, source) for n, part in named.items() if not names or n in names}
     return {name: spec for name, spec in specs.items() if next(n for n in specs if specs[n] == spec) == name}
 
 
-def _validated(values: Mapping[str, object], config: Path | None) -> RunSpec:
+def _validated(values: Mapping[str, object], source: str) -> RunSpec:
     for key in values:
         if key not in RunSpec.model_fields:
-            raise BadConfig(f"{config}: no setting {key!r}: {nearest(key, list(RunSpec.model_fields))}")
+            raise BadConfig(f"{source}no setting {key!r}: {nearest(key, list(RunSpec.model_fields))}")
     try:
         return RunSpec.model_validate(values)
     except ValidationError as error:

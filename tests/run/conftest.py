@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rapbench.cli.run import collected
+from rapbench.cli.finished import collected
 from rapbench.run.engine import execute
 from rapbench.run.plan import prepare
 from rapbench.run.spec import RunSpec

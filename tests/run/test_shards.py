@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import pytest
 from torch import Tensor, nn
 
-from rapbench.cli.run import collected
+from rapbench.cli.finished import collected
 from rapbench.core.errors import BadConfig, SpecMismatch
 from rapbench.metrics import METRICS
 from rapbench.run.plan import Experiment, prepare

@@ -83,7 +83,7 @@ def test_methods_are_joined_by_commas_or_listed_and_each_kept_once() -> None:
     [
         ('metod = "rap"', "no setting 'metod': did you mean method"),
         ("limit = 0", "limit: .*greater than or equal to 1"),
-        ('precision = "fp64"', "precision: "),
+        ('precision = "fp16"', "precision: "),
         ("method = [", "a.toml"),
         ("batch_size = -1", "batch_size: "),
     ],

@@ -1,0 +1,51 @@
+"""`rapbench check`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rapbench.report.formats import Format
+
+if TYPE_CHECKING:
+    pass
+
+
+def check(
+    against: Annotated[Path, typer.Option(help="Baseline: a JSON file with a spec, tolerances and values.")],
+    out: Annotated[Path, typer.Option(help="Results folder; rows that it holds are not computed again.")] = Path(
+        "results/runs"
+    ),
+    data_root: Annotated[Path | None, typer.Option(envvar="RAPBENCH_DATA", help="Folder of the data sets.")] = None,
+    update: Annotated[
+        bool, typer.Option("--update", help="Put what was found in place of what differs; the rest stays.")
+    ] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Also print the numbers that agree.")] = False,
+    form: Annotated[Format, typer.Option("--format", help="How to write it.")] = Format.TEXT,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+) -> None:
+    """Compare metric numbers with a committed baseline; exit with 1 if any differs.
+
+    Runs what the baseline's spec names and the results folder does not hold. A number better than the baseline's
+    differs as well: the file is updated knowingly, or not at all.
+    """
+    from rapbench.cli.finished import finished
+    from rapbench.report.baseline import Baseline, document
+    from rapbench.report.formats import rendered
+    from rapbench.run.plan import prepare
+    from rapbench.run.spec import read_parts
+    from rapbench.run.store import write_whole
+
+    baseline = Baseline.read(against)
+    specs = read_parts(baseline.spec, {"out": out, "data_root": data_root})
+    experiments = [prepare(spec) for spec in specs.values()]
+    comparisons = baseline.compared(result for experiment in experiments for result in finished(experiment).results)
+    agree = all(comparison.agrees for comparison in comparisons)
+    if update and not agree:
+        write_whole(against, baseline.updated(comparisons).text().encode())
+    remark = "" if agree else f"; {against} is updated" if update else "; --update takes what was found"
+    shown = document(comparisons, everything=everything, remark=remark)
+    typer.echo(rendered(shown, Format.JSON if as_json else form))
+    raise typer.Exit(0 if agree or update else 1)

@@ -1,0 +1,152 @@
+"""A run carried out, and what it prints."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rapbench.report.tables import Result
+    from rapbench.run.plan import Experiment
+    from rapbench.run.selection import Selection
+    from rapbench.run.store import Rows, Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """A finished experiment and what it took."""
+
+    experiment: Experiment
+    selection: Selection | None
+    explanations: int
+    seconds: float
+    stages: Mapping[str, float]
+    rows: Rows
+    results: list[Result]
+
+    def document(self) -> dict[str, Any]:
+        """It as `--json` prints it."""
+        from rapbench.run.plan import versions
+
+        run = {
+            **self.experiment.spec.model_dump(mode="json"),
+            "model_title": self.experiment.classifier.title,
+            "images": self.experiment.limit,
+            "selection": self.selection
+            and {"scanned": self.selection.scanned, "dropped": dict(self.selection.dropped)},
+            "skipped": self.rows.skipped(),
+            "noted": self.rows.noted(),
+            "versions": versions(),
+            "device": self.experiment.device.type,
+            "seconds": round(self.seconds, 3),
+            "stages": {stage: round(seconds, 3) for stage, seconds in self.stages.items()},
+        }
+        return {"run": run, "results": [result.document() for result in self.results]}
+
+    def text(self) -> str:
+        """It as a terminal shows it."""
+        from rapbench.report.tables import text
+
+        lines = [
+            summary(self.experiment),
+            f"selection: {self.selection}" if self.selection else "",
+            _incidents(self.rows),
+            f"{self.explanations} explanations in {self.seconds:.1f} s{_shares(self.stages)}",
+            _guards(self.results),
+        ]
+        return "\n".join(filter(None, lines)) + f"\n\n{text(self.results)}"
+
+
+def finished(experiment: Experiment) -> Finished:
+    """Runs what is missing and collects everything."""
+    from rapbench.cli.progress import Progress
+    from rapbench.run.engine import execute
+    from rapbench.run.plan import candidates
+    from rapbench.run.selection import selected
+    from rapbench.run.store import Store
+
+    started, selection = time.monotonic(), None
+    if experiment.spec.select == "correct":
+        with Progress(len(candidates(experiment))) as progress:
+            experiment, selection = selected(experiment, progress)
+    store = Store(experiment.spec.out)
+    tasks = experiment.pending(store)
+    total = sum(task.block.stop - task.block.start for task in tasks)
+    with Progress(total) as progress:
+        stages = execute(experiment, tasks, store, progress)
+    return Finished(
+        experiment=experiment,
+        selection=selection,
+        explanations=total,
+        seconds=time.monotonic() - started,
+        stages=stages,
+        rows=_whole(experiment, store),
+        results=collected(experiment, store),
+    )
+
+
+def _shares(stages: Mapping[str, float]) -> str:
+    """What share of the time each kind of stage took."""
+    kinds: Counter[str] = Counter()
+    for stage, seconds in stages.items():
+        kinds[stage.partition(" by ")[0]] += seconds  # type: ignore[assignment]
+    whole = sum(kinds.values())
+    return f" ({', '.join(f'{kind} {100 * s / whole:.0f} %' for kind, s in kinds.items())})" if whole else ""
+
+
+def collected(experiment: Experiment, store: Store) -> list[Result]:
+    """The results of an experiment, in the order of its metrics and methods."""
+    from rapbench.report.tables import results
+
+    found = []
+    for metric in experiment.metrics:
+        for method in experiment.methods:
+            cell = experiment.cells[method.label, metric.label]
+            rows = store.rows(cell, experiment.blocks(cell))
+            found += results(cell.identity, cell.display, rows.frame, rows.skipped())
+    return found
+
+
+def summary(experiment: Experiment) -> str:
+    """A line on what an experiment consists of."""
+    cells = [experiment.cells[experiment.methods[0].label, metric.label] for metric in experiment.metrics]
+    counts = ", ".join(f"{cell.display['metric']} on {cell.limit}" for cell in cells)
+    device = f"{experiment.device.type} ({experiment.spec.precision})"
+    return (
+        f"{experiment.classifier.title} on {experiment.limit} images of {experiment.dataset_name}, {device}: {counts}"
+    )
+
+
+def _whole(experiment: Experiment, store: Store) -> Rows:
+    """Rows of a cell that takes all of the run's images."""
+    method = experiment.methods[0].label
+    cell = max((experiment.cells[method, metric.label] for metric in experiment.metrics), key=lambda cell: cell.limit)
+    return store.rows(cell, experiment.blocks(cell))
+
+
+def _guards(found: list[Result]) -> str:
+    """A line on maps that are not what they should be."""
+    broken = [
+        f"{result.source['method']} {result.estimate.value:.3g} % {what}"
+        for variant, what in {"non_finite": "not finite", "constant": "constant"}.items()
+        for result in found
+        if result.source["metric"] == "guards" and result.variant == variant and result.estimate.value
+    ]
+    residuals = {
+        result.source["method"]: result.estimate.value
+        for result in found
+        if result.variant == "residual" and result.estimate.value is not None
+    }
+    worst = max(residuals, key=lambda method: residuals[method], default=None)
+    sums = f"; sums off by {residuals[worst]:.0e} at most ({worst}, median over images)" if worst else ""
+    return f"guards: {', '.join(broken) or 'every map finite, none constant'}{sums}"
+
+
+def _incidents(rows: Rows) -> str:
+    """What was wrong with or unusual about images, empty where nothing was."""
+    parts = [f"{count} {reason} (skipped)" for reason, count in rows.skipped().items()]
+    parts += [f"{count} {reason}" for reason, count in rows.noted().items()]
+    return f"images: {', '.join(parts)}" if parts else ""
