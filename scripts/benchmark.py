@@ -47,6 +47,7 @@ TARGET = {
     "lrp_a2b1": 2.6,
     "lrp_a1b0": 2.0,
     "deeplift_rescale": 2.4,
+    "deeplift_reveal_cancel": 3.5,
     "guided_backprop": 1.1,
     "integrated_gradients": 1.05,
 }

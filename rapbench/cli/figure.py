@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from rapbench.report.figures import Stored
+    from rapbench.report.figures import Drawing, Stored
     from rapbench.run.store import Store
 
 
@@ -28,6 +28,13 @@ def figure(
         str | None,
         typer.Option(help="lerf, least relevant pixels first, or morf, most relevant first. [default: lerf]"),
     ] = None,
+    example: Annotated[
+        str | None,
+        typer.Option(help="Of digits: also draw what each method erases of this image, for example test-05846."),
+    ] = None,
+    data_root: Annotated[
+        Path | None, typer.Option(envvar="RAPBENCH_DATA", help="Folder of the data sets, for --example.")
+    ] = None,
 ) -> None:
     """Draw a figure from the rows that the results folder holds, and print the files written.
 
@@ -40,12 +47,15 @@ def figure(
 
     kind: FigureKind = FIGURES.build(Call(name, {"order": order} if order else {}))
     methods = {str(call) for call in split_calls(method or [])}
-    drawings = kind(list(_stored(Store(out), kind.metric, model, dataset, methods)))
+    stored = list(_stored(Store(out), kind.metric, model, dataset, methods))
+    drawings = list(kind(stored))
     if not drawings:
         asked = "".join(f" of {part}" for part in (model, dataset, ", ".join(sorted(methods))) if part)
         raise DataMissing(
             f"no rows of {kind.metric}{asked} with a value in {out}: `{kind.command} --out {out}` writes some"
         )
+    if example is not None:
+        drawings.append(_example(stored, kind.metric, example, data_root))
     folder = to or out / "figures"
     for drawing in drawings:
         stem = "_".join(filter(None, (name.replace("/", "_"), drawing.suffix)))
@@ -54,6 +64,15 @@ def figure(
         for suffix, content in files.items():
             write_whole(folder / f"{stem}.{suffix}", content)
             typer.echo(folder / f"{stem}.{suffix}")
+
+
+def _example(stored: list[Stored], metric: str, image_id: str, data_root: Path | None) -> Drawing:
+    from rapbench.cli.digit_example import example
+    from rapbench.core.errors import BadConfig
+
+    if metric != "digit_conversion":
+        raise BadConfig(f"--example belongs to figures of digit_conversion, not of {metric}")
+    return example(stored, data_root, image_id)
 
 
 def _stored(store: Store, metric: str, model: str | None, dataset: str | None, methods: set[str]) -> Iterator[Stored]:

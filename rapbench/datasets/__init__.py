@@ -9,6 +9,8 @@ DATASETS = Catalogue(
             "rapbench.datasets.scenes:Scenes", "generated images of twelve classes: boxes, masks, no files"
         ),
         "voc": Entry("rapbench.datasets.voc:Voc", "Pascal VOC 2012 segmentation val, 1,449 photographs: boxes, masks"),
+        "mnist": Entry("rapbench.datasets.mnist:Mnist", "MNIST test, 10,000 handwritten digits: labels"),
+        "digits": Entry("rapbench.datasets.digits:Digits", "500 real handwritten digits, enlarged: labels, no files"),
         "imagenet": Entry("rapbench.datasets.imagenet:ImageNet", "ILSVRC2012 val, 50,000 photographs: labels, boxes"),
         "imagenet_segmentation": Entry(
             "rapbench.datasets.imagenet_segmentation:ImageNetSegmentation",

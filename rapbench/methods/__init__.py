@@ -26,6 +26,13 @@ METHODS = Catalogue(
         "deeplift_rescale": Entry(
             "rapbench.methods.deeplift:DeepLiftRescale", "DeepLIFT, Rescale rule (Shrikumar et al. 2017)"
         ),
+        "deeplift_reveal_cancel": Entry(
+            "rapbench.methods.deeplift:DeepLiftRevealCancel", "DeepLIFT, RevealCancel rule (Shrikumar et al. 2017)"
+        ),
+        "deeplift": Entry(
+            "rapbench.methods.deeplift:DeepLift",
+            "DeepLIFT, Rescale behind convolutions, RevealCancel behind dense layers (Shrikumar et al. 2017)",
+        ),
         "gradient": Entry("rapbench.methods.gradient:Gradient", "magnitude of the gradient (Simonyan et al. 2014)"),
         "input_gradient": Entry("rapbench.methods.gradient:InputGradient", "input times gradient"),
         "integrated_gradients": Entry(

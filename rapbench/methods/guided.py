@@ -35,14 +35,20 @@ def guided(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
 class GuidedBackprop:
     """The gradient where every ReLU passes G_in = max(G_out, 0) · [pre-activation > 0].
 
+    Attributes:
+        times_input: multiply by x, as Figure 4 of Shrikumar et al. 2017 does.
+
     Source: Springenberg et al. 2015, Section 3.4.
     """
 
     title: ClassVar[str] = "Guided Backprop"
     signed: ClassVar[bool] = True
 
+    times_input: bool = False
+
     def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
-        return input_gradients(trace(model).replacing(Rectifier, guided), x, target)
+        gradient = input_gradients(trace(model).replacing(Rectifier, guided), x, target)
+        return x * gradient if self.times_input else gradient
 
 
 class _Deconvolved(torch.autograd.Function):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -43,3 +44,10 @@ class IntegratedGradients:
         for k in range(self.steps):
             total += input_gradients(model, start + (k + first) / self.steps * change, target)
         return change * total / self.steps
+
+    def total(self, logits: Callable[[Tensor], Tensor], x: Tensor, target: Tensor) -> Tensor | None:
+        """What the relevance sums to with many points: the change of the logit. Source: Proposition 1."""
+        if self.path == "inn108":
+            return None
+        change = logits(x) - logits(torch.full_like(x[:1], self.reference))
+        return change.gather(1, target.unsqueeze(1)).squeeze(1)

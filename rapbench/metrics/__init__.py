@@ -18,6 +18,10 @@ METRICS = Catalogue(
             "the prediction's drop as pixels are erased (Samek et al. 2017): least relevant first, lower is better; "
             "most relevant first, higher is better",
         ),
+        "digit_conversion": Entry(
+            "rapbench.metrics.digit_conversion:DigitConversion",
+            "log-odds lost by erasing what speaks for one digit and not another (Shrikumar et al. 2017); higher is better",
+        ),
         "guards": Entry(
             "rapbench.metrics.guards:Guards",
             "conservation, finiteness, constant maps and ties; lower is better",

@@ -1,4 +1,4 @@
-"""Classifiers: torchvision's architectures, and two narrow ones with embedded weights. Imports none of them."""
+"""Classifiers: torchvision's architectures, two narrow ones with embedded weights, Keras' VGG-16. Imports none."""
 
 from rapbench.core.catalogue import Catalogue, Entry
 
@@ -41,5 +41,16 @@ _SUMMARIES = {
 }
 
 MODELS = Catalogue(
-    "model", {name: Entry(f"torchvision.models:{name}", summary) for name, summary in _SUMMARIES.items()}
+    "model",
+    {name: Entry(f"torchvision.models:{name}", summary) for name, summary in _SUMMARIES.items()}
+    | {
+        "mnist_cnn": Entry(
+            "rapbench.models.digits:mnist_cnn",
+            "the digit network of Shrikumar et al. 2017; trained when first needed",
+        ),
+        "vgg16_keras": Entry(
+            "rapbench.models.keras:vgg16_keras",
+            "VGG-16 with its authors' weights and preprocessing, as Caffe and Keras ship it; needs --weights FILE",
+        )
+    },
 )

@@ -1,4 +1,4 @@
-"""The traced network and the only backward walk over it."""
+"""The traced network and the backward walk of relevance over it."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from rapbench.core.allocator import keep_freed_memory
 from rapbench.core.seeds import image_seed
-from rapbench.core.types import Complete, Explained, Method
+from rapbench.core.types import Complete, Explained, Method, Sample
 from rapbench.methods import METHODS
 from rapbench.relprop.trace import trace
 from rapbench.run.batches import Batches
@@ -85,7 +86,12 @@ class Explainer:
             seeds=seeds,
             black=self.experiment.classifier.black(),
             total=self._total(method.thing, clean),
+            label=self._labels(samples) if self.experiment.has_labels else None,
         )
+
+    def _labels(self, samples: Sequence[Sample]) -> Tensor:
+        labels = [-1 if sample.label is None else sample.label for sample in samples]
+        return torch.tensor(labels, device=self.experiment.device)
 
     def _total(self, method: Method, clean: Classified) -> Tensor | None:
         """What each map should sum to, where the method says."""

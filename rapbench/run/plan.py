@@ -27,6 +27,7 @@ from rapbench.run.store import Block, Shard, Store, covers
 BLOCK_SIZE = 32
 """Images a shard: what a killed run loses at most, for one method."""
 
+_USUAL_SIZE = 224
 T = TypeVar("T")
 
 
@@ -232,7 +233,13 @@ def prepare(spec: RunSpec) -> Experiment:
     dataset_class = DATASETS.load(call.name)
     metrics = _metrics(spec, call.name, dataset_class)
     dataset: Dataset = DATASETS.build(call, data_root=spec.data_root, size=input_size(spec.model))
-    classifier = load_classifier(spec.model, spec.weights, label_space=dataset_class.label_space, seed=spec.seed)
+    classifier = load_classifier(
+        spec.model,
+        spec.weights,
+        label_space=dataset_class.label_space,
+        seed=spec.seed,
+        training=getattr(dataset, "training", None),
+    )
     experiment = Experiment(
         spec=spec,
         device=device,
@@ -284,9 +291,18 @@ def _metrics(spec: RunSpec, dataset_name: str, dataset: type[Dataset]) -> tuple[
 
 
 def _economical(name: str, spec: RunSpec, dataset: type[Dataset]) -> str:
-    """Perturbation classifies 80 more images an image: by default a generated set perturbs a quarter of its images."""
-    few = name == "perturbation" and spec.limit is None and dataset.default_limit is not None
-    return f"{name}(images={dataset.default_limit // 4})" if few and dataset.default_limit else name
+    """Perturbation classifies 80 more images an image: by default a generated set perturbs a quarter of its images.
+
+    On images that have fewer pixels than it erases, it erases the same share of them.
+    """
+    if name != "perturbation":
+        return name
+    parameters, size = {}, input_size(spec.model)
+    if size < _USUAL_SIZE:
+        parameters["pixels"] = str(max(1, round(100 * (size / _USUAL_SIZE) ** 2)))
+    if spec.limit is None and dataset.default_limit is not None:
+        parameters["images"] = str(dataset.default_limit // 4)
+    return str(Call(name, parameters))
 
 
 def versions() -> dict[str, str]:

@@ -12,7 +12,7 @@ FULL_SIZES = {"scenes": None, "voc": 1449, "imagenet": 50_000, "imagenet_segment
 def test_a_class_says_what_every_data_set_says(name: str) -> None:
     described = DATASETS.load(name)
     assert described.name == name
-    assert described.provides <= {"boxes", "mask"}
+    assert described.provides <= {"boxes", "mask", "digits"}
     assert described.label_space in {"imagenet", "scenes", ""}
     assert described.full_size == FULL_SIZES.get(name, described.full_size)
 

@@ -32,6 +32,7 @@ def explain(weights: Tensor) -> Callable[..., Explained]:
             "mask": (None,) * n,
             "black": BLACK,
             "seeds": torch.arange(n),
+            "label": torch.ones(n, dtype=torch.int64),
             "explain": lambda x, target, seeds: torch.zeros_like(x),
             "classify": lambda x: x.flatten(1) @ weights,
         } | given

@@ -34,7 +34,7 @@ def test_every_name_is_an_architecture_with_weights_and_a_head(name: str) -> Non
         module = zoo._builder(name)(7)
     assert module.get_parameter(zoo.last_weight(module)).shape[0] == 7
     assert not any(key.startswith(("aux", "Aux")) for key in module.state_dict())
-    assert "IMAGENET1K_V1" in models.get_model_weights(name).__members__
+    assert name in {"vgg16_keras", "mnist_cnn"} or "IMAGENET1K_V1" in models.get_model_weights(name).__members__
 
 
 def test_an_unknown_model_gets_the_nearest_name() -> None:

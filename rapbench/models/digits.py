@@ -1,0 +1,107 @@
+"""The MNIST network of the DeepLIFT paper, trained when it is first needed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional
+from tqdm import tqdm
+
+from rapbench.core.errors import BadWeights
+from rapbench.models.checkpoint import fitted, read_state, state_digest
+
+SIZE = 28
+"""Side in pixels of the network's input."""
+MEAN, STD = (0.0,), (1.0,)
+"""Its input is the grey image itself: a black pixel is 0."""
+NUM_CLASSES = 10
+LABEL_SPACE = "digits"
+
+_RECIPE = 1
+"""Raised whenever a change to this file changes the weights."""
+_BATCH, _EPOCHS, _FEWEST_STEPS = 128, 12, 1200
+_SEED = 0
+
+
+def mnist_cnn(*, weights: None = None, num_classes: int = NUM_CLASSES) -> nn.Module:  # noqa: ARG001 - torchvision's form
+    """Two strided convolutions, two dense layers: 239,594 parameters for ten classes.
+
+    Args:
+        weights: no others than initial ones.
+        num_classes: outputs.
+
+    Source: Shrikumar et al. 2017, Section 4.1, and its published code; dropout rates are ours.
+    """
+    return nn.Sequential(
+        nn.Conv2d(1, 32, 4, stride=2), nn.ReLU(),
+        nn.Conv2d(32, 64, 4, stride=2), nn.ReLU(), nn.Dropout(0.25), nn.Flatten(),
+        nn.Linear(64 * 5 * 5, 128), nn.ReLU(), nn.Dropout(0.5), nn.Linear(128, num_classes),
+    )  # fmt: skip
+
+
+def trained(images: Tensor, labels: Tensor) -> nn.Module:
+    """The network trained on these images, to evaluate; from the cache where it has been trained before.
+
+    The cache is the folder that RAPBENCH_CACHE names, `~/.cache/rapbench` by default.
+
+    Args:
+        images: (N, 1, 28, 28) uint8.
+        labels: (N,) int64.
+
+    Raises:
+        BadWeights: the cached file is damaged; the message says to delete it.
+    """
+    key = hashlib.sha256(f"{_RECIPE}".encode() + images.numpy().tobytes() + labels.numpy().tobytes()).hexdigest()[:16]
+    file = _cache() / f"mnist_cnn-{key}.safetensors"
+    if file.exists():
+        return _cached(file)
+    module = _train(images, labels)
+    _save(module, file)
+    return module
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("RAPBENCH_CACHE") or Path.home() / ".cache" / "rapbench")
+
+
+def _cached(file: Path) -> nn.Module:
+    try:
+        with safe_open(file, "pt") as content:
+            digest = (content.metadata() or {}).get("digest")
+        module = fitted(lambda num_classes: mnist_cnn(num_classes=num_classes), read_state(file), str(file))
+    except (OSError, SafetensorError, BadWeights) as error:
+        raise BadWeights(f"cannot read the cached weights {file}: delete it to train again ({error})") from error
+    if state_digest(module) != digest:
+        raise BadWeights(f"the cached weights {file} are not those that were saved: delete it to train again")
+    return module.eval()
+
+
+def _save(module: nn.Module, file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(f"{file.name}.{os.getpid()}")
+    save_file(module.state_dict(), part, metadata={"digest": state_digest(module)})
+    part.replace(file)
+
+
+def _train(images: Tensor, labels: Tensor) -> nn.Module:
+    """Adam with a rate that falls to 0, on shuffled batches, in float32 on the CPU."""
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        torch.manual_seed(_SEED)
+        module = mnist_cnn()
+        steps = max(_EPOCHS * len(labels) // _BATCH, _FEWEST_STEPS)
+        optimiser = torch.optim.Adam(module.parameters(), lr=1e-3)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+        order = torch.cat([torch.randperm(len(labels)) for _ in range(1 + steps * _BATCH // len(labels))])
+        for step in tqdm(range(steps), desc="training mnist_cnn", disable=None):
+            some = order[step * _BATCH : (step + 1) * _BATCH]
+            optimiser.zero_grad()
+            torch.autograd.backward(functional.cross_entropy(module(images[some].float() / 255), labels[some]))
+            optimiser.step()
+            schedule.step()
+    return module.eval()
