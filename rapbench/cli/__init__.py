@@ -8,13 +8,17 @@ import sys
 import typer
 from typer.core import TyperGroup
 
+from rapbench.cli.cancel import cancel
 from rapbench.cli.check import check
 from rapbench.cli.compare import compare_backends
 from rapbench.cli.doctor import doctor
 from rapbench.cli.figure import figure
+from rapbench.cli.fit_patterns import fit_patterns
 from rapbench.cli.list import list_names
 from rapbench.cli.run import run
 from rapbench.cli.show import show
+from rapbench.cli.status import status
+from rapbench.cli.submit import PASSED_ON, submit
 from rapbench.cli.table import table
 from rapbench.core.errors import RapbenchError
 
@@ -31,8 +35,12 @@ app.command("list")(list_names)
 app.command("table")(table)
 app.command("figure")(figure)
 app.command("show")(show)
+app.command("fit-patterns")(fit_patterns)
 app.command("check")(check)
 app.command("doctor")(doctor)
+app.command("submit", context_settings=PASSED_ON)(submit)
+app.command("status")(status)
+app.command("cancel")(cancel)
 app.command("compare-backends")(compare_backends)
 
 

@@ -47,7 +47,8 @@ def figure(
 
     kind: FigureKind = FIGURES.build(Call(name, {"order": order} if order else {}))
     methods = {str(call) for call in split_calls(method or [])}
-    stored = list(_stored(Store(out), kind.metric, model, dataset, methods))
+    stores = (Store(out), Store(out / kind.metric))  # a study's rows lie in a folder of its name
+    stored = [one for store in stores for one in _stored(store, kind.metric, model, dataset, methods)]
     drawings = list(kind(stored))
     if not drawings:
         asked = "".join(f" of {part}" for part in (model, dataset, ", ".join(sorted(methods))) if part)

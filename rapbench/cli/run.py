@@ -84,6 +84,12 @@ def run(
     options = {key: value for key, value in context.params.items() if key in RunSpec.model_fields}
     names = [name.strip() for value in part or [] for name in value.split(",")]
     experiments = _prepared(read_parts(config, options, names))
+    studied = {name: experiment for name, experiment in experiments.items() if experiment.spec.study}
+    for name, experiment in studied.items():
+        typer.echo(_headed(name, _studied(experiment)))
+        del experiments[name]
+    if not experiments:
+        return
     if dry_run:
         typer.echo("\n\n".join(_headed(name, _plan(experiment)) for name, experiment in experiments.items()))
         return
@@ -132,6 +138,15 @@ def _work(experiments: Mapping[str, Experiment], shard: str, plan: str | None, l
     failed = f", {len(outcome.failed)} failed: {', '.join(outcome.failed)}" if outcome.failed else ""
     typer.echo(f"shard {place.index}/{place.count}: {outcome.done} tasks done, {outcome.found} were{failed}")
     return 1 if outcome.failed else 0
+
+
+def _studied(experiment: Experiment) -> str:
+    """Carries out a study; says where its rows are."""
+    from rapbench.cli.progress import Progress
+    from rapbench.run.studies import STUDIES
+
+    study = STUDIES.load(experiment.spec.study or "")
+    return f"{experiment.spec.study} of {experiment.classifier.title}: {study(experiment, Progress)}"
 
 
 def _prepared(specs: Mapping[str, RunSpec]) -> dict[str, Experiment]:

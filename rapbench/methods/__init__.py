@@ -33,6 +33,14 @@ METHODS = Catalogue(
             "rapbench.methods.deeplift:DeepLift",
             "DeepLIFT, Rescale behind convolutions, RevealCancel behind dense layers (Shrikumar et al. 2017)",
         ),
+        "pattern_net": Entry("rapbench.methods.pattern:PatternNet", "signals projected back (Kindermans et al. 2018)"),
+        "pattern_attribution": Entry(
+            "rapbench.methods.pattern:PatternAttribution", "relevance along fitted signals (Kindermans et al. 2018)"
+        ),
+        "pattern_attribution_a": Entry(
+            "rapbench.methods.pattern:PatternAttributionA", "the same with the linear estimator S_a"
+        ),
+        "signal_w": Entry("rapbench.methods.pattern:SignalW", "relevance along the weights, the estimator S_w"),
         "gradient": Entry("rapbench.methods.gradient:Gradient", "magnitude of the gradient (Simonyan et al. 2014)"),
         "input_gradient": Entry("rapbench.methods.gradient:InputGradient", "input times gradient"),
         "integrated_gradients": Entry(

@@ -18,9 +18,13 @@ METRICS = Catalogue(
             "the prediction's drop as pixels are erased (Samek et al. 2017): least relevant first, lower is better; "
             "most relevant first, higher is better",
         ),
+        "degradation": Entry(
+            "rapbench.metrics.degradation:Degradation",
+            "the prediction's drop as patches are replaced by their mean (Kindermans et al. 2018); higher is better",
+        ),
         "digit_conversion": Entry(
             "rapbench.metrics.digit_conversion:DigitConversion",
-            "log-odds lost by erasing what speaks for one digit and not another (Shrikumar et al. 2017); higher is better",
+            "log-odds lost by erasing what speaks for one digit, not another (Shrikumar et al. 2017); higher is better",
         ),
         "guards": Entry(
             "rapbench.metrics.guards:Guards",

@@ -51,6 +51,6 @@ MODELS = Catalogue(
         "vgg16_keras": Entry(
             "rapbench.models.keras:vgg16_keras",
             "VGG-16 with its authors' weights and preprocessing, as Caffe and Keras ship it; needs --weights FILE",
-        )
+        ),
     },
 )

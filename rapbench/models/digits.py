@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
+from rapbench.core.cache import cache_folder
 from rapbench.core.errors import BadWeights
 from rapbench.models.checkpoint import fitted, read_state, state_digest
 
@@ -58,16 +59,12 @@ def trained(images: Tensor, labels: Tensor) -> nn.Module:
         BadWeights: the cached file is damaged; the message says to delete it.
     """
     key = hashlib.sha256(f"{_RECIPE}".encode() + images.numpy().tobytes() + labels.numpy().tobytes()).hexdigest()[:16]
-    file = _cache() / f"mnist_cnn-{key}.safetensors"
+    file = cache_folder() / f"mnist_cnn-{key}.safetensors"
     if file.exists():
         return _cached(file)
     module = _train(images, labels)
     _save(module, file)
     return module
-
-
-def _cache() -> Path:
-    return Path(os.environ.get("RAPBENCH_CACHE") or Path.home() / ".cache" / "rapbench")
 
 
 def _cached(file: Path) -> nn.Module:

@@ -107,12 +107,3 @@ def _alive(pid: object) -> bool:
     except PermissionError:
         pass
     return True
-
-
-def holders(folder: Path) -> dict[str, dict[str, object]]:
-    """Task -> host and process, of every lease in a folder."""
-    found = {}
-    for path in sorted(folder.glob("[!.]*")):
-        with suppress(OSError, ValueError):
-            found[path.name] = json.loads(path.read_text())
-    return found

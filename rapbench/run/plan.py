@@ -15,19 +15,24 @@ import torch
 
 from rapbench import __version__
 from rapbench.backends import BACKENDS
+from rapbench.core.cache import cache_folder
 from rapbench.core.catalogue import Call, Catalogue, parse_call
 from rapbench.core.errors import BadConfig, SpecMismatch
 from rapbench.core.types import Classifier, Dataset, Method, Metric
 from rapbench.datasets import DATASETS
 from rapbench.metrics import METRICS
 from rapbench.models.zoo import input_size, load_classifier
+from rapbench.run.fit import patterns_for
 from rapbench.run.spec import Cell, RunSpec, parameters
 from rapbench.run.store import Block, Shard, Store, covers
+from rapbench.run.studies import STUDIES
 
 BLOCK_SIZE = 32
 """Images a shard: what a killed run loses at most, for one method."""
 
 _USUAL_SIZE = 224
+_ONLY_WHEN_ASKED = {"degradation"}
+"""Metrics that take as many classifications as perturbation and tell much the same."""
 T = TypeVar("T")
 
 
@@ -46,8 +51,13 @@ class Named(Generic[T]):
         return str(Call(self.name, kept))
 
     def identity(self) -> dict[str, Any]:
-        """What of it enters a result's key."""
-        return {"name": self.name, "parameters": parameters(self.thing)}
+        """What of it enters a result's key: files by what they hold."""
+        digest = {"digest": self.thing.digest} if _takes_file(self.thing) else {}  # type: ignore[attr-defined]
+        return {"name": self.name, "parameters": parameters(self.thing), **digest}
+
+
+def _takes_file(thing: object) -> bool:
+    return any("by_digest" in field.metadata for field in fields(thing))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -228,6 +238,8 @@ def within(block: Block, limit: int) -> Block | None:
 def prepare(spec: RunSpec) -> Experiment:
     """Loads and checks all that a spec names, before anything is computed."""
     device = _device(spec)
+    if spec.study is not None:
+        STUDIES.load(spec.study)
     methods = _named(BACKENDS.load(spec.backend), spec.method)
     call = parse_call(spec.dataset)
     dataset_class = DATASETS.load(call.name)
@@ -246,12 +258,20 @@ def prepare(spec: RunSpec) -> Experiment:
         dataset=dataset,
         dataset_name=call.name,
         classifier=classifier,
-        methods=methods,
+        methods=tuple(_with_patterns(method, classifier, dataset) for method in methods),
         metrics=metrics,
         order=(),
     )
     wanted = spec.limit or dataset_class.default_limit or len(dataset)
     return replace(experiment, order=candidates(experiment)[:wanted])
+
+
+def _with_patterns(method: Named[Method], classifier: Classifier, dataset: Dataset) -> Named[Method]:
+    """The method with patterns fitted to the network, where it needs some and was given none."""
+    if not _takes_file(method.thing) or getattr(method.thing, "patterns", None) is not None:
+        return method
+    thing: Any = method.thing
+    return Named(method.name, replace(thing, patterns=patterns_for(classifier, dataset, cache_folder() / "patterns")))
 
 
 def candidates(experiment: Experiment) -> tuple[int, ...]:
@@ -281,7 +301,7 @@ def _named(catalogue: Catalogue, texts: tuple[str, ...]) -> tuple[Named[Any], ..
 def _metrics(spec: RunSpec, dataset_name: str, dataset: type[Dataset]) -> tuple[Named[Metric], ...]:
     """The guards, then the metrics asked for, or all that the samples support."""
     if not spec.metric:
-        names = [name for name in METRICS if METRICS.load(name).needs <= dataset.provides]
+        names = [n for n in METRICS if n not in _ONLY_WHEN_ASKED and METRICS.load(n).needs <= dataset.provides]
         return _named(METRICS, tuple(_economical(name, spec, dataset) for name in names))
     metrics = _named(METRICS, tuple(dict.fromkeys(("guards", *spec.metric))))
     for metric in metrics:

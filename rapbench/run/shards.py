@@ -19,6 +19,7 @@ from rapbench.run.engine import Progress, execute
 from rapbench.run.plan import Experiment, Task
 from rapbench.run.store import Store, write_whole
 
+_POLL_SECONDS = 2.0
 ATTEMPTS = 3
 """How often a task is tried, by whichever workers, before it is left alone."""
 _PLACE = re.compile(r"(\d+)/(\d+)")
@@ -81,16 +82,28 @@ def work(
     done, found, failed = 0, 0, []
     with Claims(store.root / "claims", lease_seconds) as claims:
         for experiment in experiments:
-            tasks = place.of(experiment.tasks())
-            ids = {experiment.task_id(task) for task in tasks}
-            left = [task for task in experiment.pending(store) if experiment.task_id(task) in ids]
-            found += len(tasks) - len(left)
-            hopeless = [task for task in left if failures(store.root, experiment.task_id(task)) >= ATTEMPTS]
-            broken = _Failures(experiment, store.root)
-            execute(experiment, [t for t in left if t not in hopeless], store, progress, claims, broken)
-            failed += [*map(experiment.task_id, hopeless), *broken.names]
-            done += sum(not experiment.is_pending(task, store) for task in left)
+            tasks, broken = place.of(experiment.tasks()), _Failures(experiment, store.root)
+            left = _left(experiment, tasks, store, broken)
+            found += len(tasks) - len(left) - len(broken.names)
+            began = len(left)
+            while left:
+                execute(experiment, left, store, progress, claims, broken)
+                left = _left(experiment, tasks, store, broken)
+                if left:  # claimed by other workers: they finish, or their leases expire
+                    time.sleep(_POLL_SECONDS)
+            done += began - sum(name in broken.now for name in broken.names)
+            failed += broken.names
     return Outcome(done=done, found=found, failed=tuple(failed))
+
+
+def _left(experiment: Experiment, tasks: Sequence[Task], store: Store, broken: _Failures) -> list[Task]:
+    """What is pending of some tasks, but for those that have failed, now or too often."""
+    ids = {experiment.task_id(task) for task in tasks}
+    pending = {experiment.task_id(task): task for task in experiment.pending(store)}
+    for name in ids & pending.keys() - set(broken.names):
+        if failures(store.root, name) >= ATTEMPTS:
+            broken.names.append(name)
+    return [task for name, task in pending.items() if name in ids and name not in broken.names]
 
 
 class _Failures:
@@ -99,6 +112,8 @@ class _Failures:
     def __init__(self, experiment: Experiment, root: Path) -> None:
         self._experiment, self._root = experiment, root
         self.names: list[str] = []
+        """Of tasks that failed, now or too often before."""
+        self.now: list[str] = []
 
     def __call__(self, task: Task, error: Exception) -> None:
         name = self._experiment.task_id(task)
@@ -106,6 +121,7 @@ class _Failures:
             raise error
         _record(self._root, name, error)
         self.names.append(name)
+        self.now.append(name)
         if "CUDA error" in str(error):  # the device is lost to this process
             raise error
 

@@ -42,6 +42,7 @@ class RunSpec(BaseModel):
     save_maps: Path | None = None
     strict: bool = False
     allow_mixed: bool = False
+    study: str | None = None
 
     @field_validator("method", "metric", mode="before")
     @classmethod
@@ -141,5 +142,5 @@ class Cell:
 
 def parameters(thing: Any) -> dict[str, Any]:
     """The parameters of a method, metric or data set that its numbers depend on, defaults included."""
-    kept = [f.name for f in fields(thing) if not f.metadata.get("selection")]
+    kept = [f.name for f in fields(thing) if not f.metadata.keys() & {"selection", "by_digest"}]
     return {key: value for key, value in asdict(thing).items() if key in kept}

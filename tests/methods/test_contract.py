@@ -12,6 +12,8 @@ from rapbench.core.catalogue import Call
 from rapbench.core.types import Method
 from rapbench.methods import METHODS
 
+SIGNALS = ("signal_w", "pattern_net", "pattern_attribution", "pattern_attribution_a")
+"""Methods of networks without additions; all but the first take patterns, and have the same laws in test_pattern.py."""
 FEW = {"integrated_gradients": {"steps": "4"}, "smooth_grad": {"samples": "2"}, "smooth_grad_squared": {"samples": "2"}}
 
 
@@ -21,7 +23,7 @@ def method(name: str) -> Method:
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in SIGNALS])
 def test_a_method_keeps_its_contract_on_a_network(name: str, kind: str) -> None:
     net, x, seeds = network(kind), images(2), torch.tensor([1, 2])
     before = copy.deepcopy(net.state_dict())
@@ -42,7 +44,7 @@ def test_a_method_keeps_its_contract_on_a_network(name: str, kind: str) -> None:
     assert torch.equal(x, images(2)), "the input as it was"
 
 
-@pytest.mark.parametrize("name", sorted(set(METHODS) - {"random", "smooth_grad", "smooth_grad_squared"}))
+@pytest.mark.parametrize("name", sorted(set(METHODS) - {"random", "smooth_grad", "smooth_grad_squared", *SIGNALS[1:]}))
 def test_float32_agrees_with_float64(name: str) -> None:
     net, x, target, seeds = network("vgg"), images(), torch.tensor([0, 1, 2]), torch.tensor([1, 2, 3])
     double = method(name)(net, x, target, seeds=seeds)

@@ -246,3 +246,17 @@ def test_workers_on_one_machine_share_the_work(tmp_path: Path) -> None:
     assert "shard 1/2: 10 tasks done" in done.stderr
     assert "0 explanations" in done.stdout
     assert len(list((tmp_path / "plans").iterdir())) == 1
+
+
+def test_a_worker_waits_for_what_others_have_claimed(prepared: Callable[..., Experiment]) -> None:
+    experiment = prepared(limit=40)
+    store = Store(experiment.spec.out)
+    leases = store.root / "claims"
+    leases.mkdir(parents=True)
+    dead = leases / experiment.task_id(experiment.tasks()[0])
+    dead.write_text(json.dumps({"host": "a node that died", "pid": 1, "id": "x"}))
+    began = time.monotonic()
+    outcome = work([experiment], Place(0, 1), store, unheard, lease_seconds=3)
+    assert (outcome.done, outcome.failed) == (4, ())
+    assert time.monotonic() - began > 2
+    assert experiment.pending(store) == []

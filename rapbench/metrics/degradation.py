@@ -1,0 +1,145 @@
+"""Image degradation, patch by patch: how fast does the prediction go when what is most relevant loses its content?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from rapbench.core.errors import BadConfig
+from rapbench.core.types import Direction, Explained, Need, Variant
+from rapbench.metrics.undefined import constant, is_constant, non_finite, num_non_finite
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from pandas import DataFrame
+    from torch import Tensor
+
+NUM_INPUTS = 128
+"""Degraded inputs built and classified at once: bounds memory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Degradation:
+    """The explained class's probability while patches are replaced by their own mean colour, most relevant first.
+
+    Patches do not overlap; their score is the sum of the clean image's relevance in them, and patches of equal score go
+    in row-major order. Step 0 is the clean image. `mean_drop` is the mean over the steps of how far the probability has
+    fallen, `drop@n` the fall after n patches; the higher the better.
+
+    Attributes:
+        patch: side of a patch in pixels.
+        steps: number of patches replaced, one a step.
+        edge: where the side is no multiple of the patch: 'ragged' leaves the last patches smaller, 'reflect' mirrors
+            the image until they are whole.
+        images: degrade only the first so many images of a run; all by default.
+
+    Source: Kindermans et al. 2018, Figure 4a.
+    """
+
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    headline: ClassVar[tuple[str, ...]] = ("mean_drop",)
+
+    patch: int = 9
+    steps: int = 100
+    edge: Literal["ragged", "reflect"] = "ragged"
+    images: int | None = field(default=None, metadata={"selection": True})
+
+    def __post_init__(self) -> None:
+        for name in ("patch", "steps", "images"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, not {value}")
+
+    @torch.no_grad()
+    def __call__(self, explained: Explained) -> dict[str, Tensor]:
+        pixels = explained.pixels
+        scores = self._sums(pixels.unsqueeze(1)).squeeze(1)
+        if self.steps > scores[0].numel():
+            raise BadConfig(f"degradation: {self.steps} steps, but the image has {scores[0].numel()} patches")
+        non_finites, uniform = num_non_finite(explained.relevance), is_constant(pixels)
+        probability = pixels.new_full((len(pixels), self.steps + 1), torch.nan)
+        images = ((non_finites == 0) & ~uniform).nonzero().squeeze(1)
+        probability[images] = self._curves(explained, images, _places(scores[images]))
+        return {"probability": probability, "num_non_finite": non_finites, "constant": uniform.long()}
+
+    def variants(self, *, signed: bool) -> Mapping[str, Variant]:
+        after = [n for n in (10, 25, 50) if n < self.steps] + [self.steps]
+        drops = {f"drop@{n}": _variant("higher", _drop(n)) for n in after}
+        return {"mean_drop": _variant("higher", _mean_drop), **drops}
+
+    def _curves(self, explained: Explained, images: Tensor, place: Tensor) -> Tensor:
+        """Probabilities (M, L + 1) of the chosen images, whose patches go in the order of place (M, h, w)."""
+        target = explained.target[images]
+        curves = place.new_empty((len(images), self.steps + 1), dtype=torch.float64)
+        curves[:, :1] = _probability(explained.logits[images].unsqueeze(1), target)
+        counts = torch.arange(1, self.steps + 1, device=place.device).view(-1, 1, 1)
+        num_images = max(1, NUM_INPUTS // self.steps)
+        for i in range(0, len(images), num_images):
+            some = slice(i, i + num_images)
+            x = explained.x[images[some]]
+            ranked, filled = self._spread(place[some], x), self._spread(self._means(x), x).unsqueeze(1)
+            for k in range(0, self.steps, NUM_INPUTS):
+                gone = ranked.unsqueeze(1) < counts[k : k + NUM_INPUTS]  # (M, L, H, W)
+                inputs = torch.where(gone.unsqueeze(2), filled, x.unsqueeze(1))  # (M, L, C, H, W)
+                logits = explained.classify(inputs.flatten(0, 1)).reshape(*gone.shape[:2], -1)
+                curves[some, k + 1 : k + 1 + NUM_INPUTS] = _probability(logits, target[some])
+        return curves
+
+    def _sums(self, values: Tensor) -> Tensor:
+        """Sum (N, C, h, w) of values (N, C, H, W) in each patch."""
+        rows, cols = (-size % self.patch for size in values.shape[2:])
+        mode = "constant" if self.edge == "ragged" else "reflect"
+        whole = functional.pad(values, (0, cols, 0, rows), mode=mode)
+        return whole.unfold(2, self.patch, self.patch).unfold(3, self.patch, self.patch).sum((4, 5))
+
+    def _means(self, x: Tensor) -> Tensor:
+        """Mean (N, C, h, w) of each patch and channel."""
+        wide = x.double()
+        return (self._sums(wide) / self._sums(torch.ones_like(wide[:1, :1]))).to(x.dtype)
+
+    def _spread(self, values: Tensor, x: Tensor) -> Tensor:
+        """Each patch's value (..., h, w) at all its pixels (..., H, W)."""
+        large = values.repeat_interleave(self.patch, -2).repeat_interleave(self.patch, -1)
+        return large[..., : x.shape[2], : x.shape[3]]
+
+
+def _places(scores: Tensor) -> Tensor:
+    """Place (N, h, w) of every patch from the highest score down; ties in row-major order."""
+    order = torch.argsort(scores.flatten(1), dim=1, descending=True, stable=True)
+    numbers = torch.arange(order.shape[1], device=order.device).expand_as(order)
+    return torch.empty_like(order).scatter_(1, order, numbers).view(scores.shape)
+
+
+def _probability(logits: Tensor, target: Tensor) -> Tensor:
+    """Softmax (M, L) float64 of the targets (M,) given logits (M, L, K)."""
+    index = target.view(-1, 1, 1).expand(*logits.shape[:2], 1)
+    return logits.double().softmax(2).gather(2, index).squeeze(2)
+
+
+def _falls(rows: DataFrame) -> NDArray[np.float64]:
+    """How far (N, L + 1) the probability has fallen at each step."""
+    curve = np.stack(rows["probability"].to_list()).astype(np.float64)
+    falls: NDArray[np.float64] = curve[:, :1] - curve
+    return falls
+
+
+def _mean_drop(rows: DataFrame) -> NDArray[np.float64]:
+    means: NDArray[np.float64] = _falls(rows).mean(axis=1, keepdims=True)
+    return means
+
+
+def _drop(step: int) -> Callable[[DataFrame], NDArray[np.float64]]:
+    return lambda rows: _falls(rows)[:, step : step + 1]
+
+
+def _variant(direction: Direction, statistics: Callable[[DataFrame], NDArray[np.float64]]) -> Variant:
+    return Variant(
+        direction=direction,
+        statistics=statistics,
+        undefined={"non-finite relevance": non_finite, "constant map": constant},
+    )

@@ -1,0 +1,173 @@
+"""Fits patterns to a network: every image is read once, and a fit that was stopped goes on where it was."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from rapbench.core.errors import BadConfig, SpecMismatch
+from rapbench.core.types import Classifier, Dataset
+from rapbench.datasets.scenes import Scenes
+from rapbench.relprop.layers import Weighted
+from rapbench.relprop.moments import Moments, observed
+from rapbench.relprop.patterns import Patterns
+from rapbench.relprop.signal import weighted_layers
+from rapbench.relprop.trace import trace
+from rapbench.run.store import write_whole
+from rapbench.run.stream import Images, cut, inputs
+
+_LOG = logging.getLogger(__name__)
+BATCH = {"cpu": 8, "cuda": 32}
+_SAVED_EVERY = 512
+"""Images after which the sums are written down: what a killed fit loses at most."""
+_AUTOMATIC = 512
+"""Images of a generated training split that patterns are fitted to when nobody says how many."""
+
+
+def _unheard(_: int) -> None:
+    pass
+
+
+def fit(
+    classifier: Classifier,
+    images: Images,
+    file: Path,
+    *,
+    device: torch.device,
+    progress: Callable[[int], None] = _unheard,
+) -> Patterns:
+    """The patterns of a network on some images, written to `file`; taken from there if they are already in it.
+
+    Raises:
+        UnsupportedLayer: the network has batch norm that cannot be folded, or additions.
+        BadConfig: too few images.
+        SpecMismatch: the file holds other patterns.
+    """
+    source = {
+        "model": classifier.title,
+        "weights": classifier.digest[:16],
+        "images": f"{images.start}-{images.stop} of {images.name}",
+        "fingerprint": images.dataset.fingerprint,
+    }
+    if file.exists():
+        return _found(file, source)
+    sums = moments(classifier, images, device=device, partial=_partial(file, source), progress=progress)
+    patterns = Patterns.fitted(trace(classifier.module), sums, source)
+    _report(patterns, images)
+    write_whole(file, patterns.encoded())
+    for leftover in file.parent.glob(f".{file.name}.*.partial"):
+        leftover.unlink()
+    return patterns
+
+
+def patterns_for(
+    classifier: Classifier, dataset: Dataset, cache: Path, progress: Callable[[int], None] = _unheard
+) -> Path:
+    """The file of patterns for a network and a data set that generates its training images, fitted on first use.
+
+    Raises:
+        BadConfig: the data set has no training images of its own.
+    """
+    if not isinstance(dataset, Scenes):
+        raise BadConfig(
+            "patterns are fitted automatically to generated images only: run rapbench fit-patterns on training images"
+        )
+    training = replace(dataset, stream="train")
+    named = f"{classifier.name}-{classifier.digest[:16]}-{training.fingerprint}-{_AUTOMATIC}"
+    file = cache / f"{named}.safetensors"
+    if not file.exists():
+        device = next(classifier.module.parameters()).device
+        images = Images(dataset=training, name="scenes(stream=train)", stop=_AUTOMATIC)
+        fit(classifier, images, file, device=device, progress=progress)
+    return file
+
+
+@torch.no_grad()
+def moments(
+    classifier: Classifier,
+    images: Images,
+    *,
+    device: torch.device,
+    partial: Path | None = None,
+    progress: Callable[[int], None] = _unheard,
+) -> dict[str, Moments]:
+    """Sums over the patches of every convolution and dense layer, by layer name.
+
+    Args:
+        classifier: the network.
+        images: what to read.
+        device: where to compute.
+        partial: where the sums are kept meanwhile.
+        progress: told how many more images are done.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    graph = trace(classifier.module.to(device)).folded()
+    sums = {name: Moments(layer) for name, layer in weighted_layers(graph, "fit-patterns").items()}
+
+    def see(layer: Weighted, x: Tensor, y: Tensor) -> None:
+        sums[layer.name].add(x, y)
+
+    network, start = observed(graph, see), _resumed(partial, sums, images.start)
+    progress(start - images.start)
+    batches, unsaved = cut(start, images.stop, BATCH[device.type]), 0
+    for positions, x in zip(batches, inputs(classifier, images.dataset, batches, device), strict=True):
+        if len(x):
+            network(x)
+        unsaved += len(positions)
+        if partial and unsaved >= _SAVED_EVERY and positions.stop < images.stop:
+            _keep(partial, sums, positions.stop)
+            unsaved = 0
+        progress(len(positions))
+    return sums
+
+
+def _partial(file: Path, source: Mapping[str, str]) -> Path:
+    """Where the sums of an unfinished fit are kept: a name of what is fitted, next to the file it becomes."""
+    key = hashlib.sha256(json.dumps(source, sort_keys=True).encode()).hexdigest()[:16]
+    return file.with_name(f".{file.name}.{key}.partial")
+
+
+def _keep(partial: Path, sums: Mapping[str, Moments], done: int) -> None:
+    tensors = {f"{key}/{name}": tensor.cpu() for name, m in sums.items() for key, tensor in m.sums.items()}
+    write_whole(partial, save(tensors, {"done": str(done)}))
+
+
+def _resumed(partial: Path | None, sums: Mapping[str, Moments], start: int) -> int:
+    """The position to go on from, with the sums up to it filled in; the first one where nothing readable is kept."""
+    if partial is None or not partial.exists():
+        return start
+    try:
+        with safe_open(partial, framework="pt") as content:
+            found = {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118 - not a mapping
+            done = int(content.metadata()["done"])
+    except (SafetensorError, OSError):
+        return start
+    for name, m in sums.items():
+        m.fill({key: found[f"{key}/{name}"] for key in m.sums})
+    return done
+
+
+def _found(file: Path, source: Mapping[str, str]) -> Patterns:
+    patterns = Patterns.load(file)
+    if dict(patterns.source) != dict(source):
+        raise SpecMismatch(f"{file} holds other patterns; move it away or choose another --to")
+    return patterns
+
+
+def _report(patterns: Patterns, images: Images) -> None:
+    """Says which units never fired: a sign of too few images, or of dead units."""
+    for name, units in patterns.silent.items():
+        some = ", ".join(map(str, units[:8])) + (", ..." if len(units) > 8 else "")
+        _LOG.warning(
+            "%s: %d units never fired on %d images (%s): relevance that reaches them ends there; more images may help",
+            *(name, len(units), images.stop - images.start, some),
+        )
