@@ -189,7 +189,9 @@ def _images(subject: str, dataset: Dataset) -> Finding:
     notes = Counter(sample.note for sample in samples if sample.note)
     parts = [f"{count} {note}" for note, count in notes.items()]
     parts += [f"{_number_with(samples, field)} with {field}" for field in ("label", "boxes", "mask")]
-    lacking = [need for need in sorted(dataset.provides) if samples and not _number_with(samples, need)]
+    lacking = [
+        need for need in ("boxes", "mask") if need in dataset.provides and samples and not _number_with(samples, need)
+    ]
     message = f"read {len(samples)} of {len(indices)} looked at: {', '.join(parts)}; {1000 * each:.0f} ms an image"
     if lacking:
         message += f"; none has {' or '.join(lacking)}: look for the annotation files"

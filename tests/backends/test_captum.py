@@ -30,12 +30,12 @@ FEW = {
 }
 SHARED = [name for name in CAPTUM if name in NATIVE]
 REFUSED = {
-    "guided_backprop": {"functional", "dense"},
-    "deconvnet": {"functional", "dense"},
-    "guided_grad_cam": {"functional", "dense", "bottleneck"},
+    "guided_backprop": {"functional", "dense", "depthwise"},
+    "deconvnet": {"functional", "dense", "depthwise"},
+    "guided_grad_cam": {"functional", "dense", "bottleneck", "depthwise"},
     "grad_cam": {"functional", "dense", "bottleneck"},
     "deeplift_rescale": set(NETWORKS),
-    "lrp_epsilon": {"bottleneck", "basic_block", "functional", "dense"},
+    "lrp_epsilon": {"bottleneck", "basic_block", "functional", "dense", "depthwise"},
 }
 
 

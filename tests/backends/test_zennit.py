@@ -21,7 +21,7 @@ from rapbench.core.errors import BadConfig, UnsupportedLayer
 
 SEEDS = torch.arange(3)
 SHARED = [name for name in ZENNIT if name in NATIVE]
-INVISIBLE = {"functional", "dense"}
+INVISIBLE = {"functional", "dense", "depthwise"}
 every_method = pytest.mark.parametrize("name", ZENNIT)
 
 

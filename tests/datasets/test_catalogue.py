@@ -13,7 +13,7 @@ def test_a_class_says_what_every_data_set_says(name: str) -> None:
     described = DATASETS.load(name)
     assert described.name == name
     assert described.provides <= {"boxes", "mask", "digits"}
-    assert described.label_space in {"imagenet", "scenes", ""}
+    assert described.label_space in {"imagenet", "scenes", "digits", ""}
     assert described.full_size == FULL_SIZES.get(name, described.full_size)
 
 

@@ -15,6 +15,7 @@ from rapbench.report.statistics import estimate
 
 PARAMETERS = {
     "perturbation": {"pixels": "20", "steps": "5"},
+    "degradation": {"patch": "4", "steps": "5"},
     "digit_conversion": {"pairs": "1-2 1-3", "pixels": "20"},
 }
 
