@@ -52,7 +52,7 @@ class Dataset(Protocol):
 
     name: ClassVar[str]
     label_space: ClassVar[str]
-    """Whose class indices `Sample.label` uses: 'imagenet', 'scenes', 'digits', or '' where images carry no class label."""
+    """Whose class indices `Sample.label` uses: 'imagenet', 'scenes', 'digits', or '' where images have no class."""
     provides: ClassVar[frozenset[Need]]
     default_limit: ClassVar[int | None]
     """How many images a run takes unless told otherwise; None means all."""
