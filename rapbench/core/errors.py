@@ -52,3 +52,9 @@ class UnsupportedLayer(RapbenchError):
 
 class SpecMismatch(RapbenchError):
     """A results folder holds another experiment than the one asked for."""
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says in one line: its message's first line that is not blank, its kind where it says nothing."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return next(filter(None, lines), type(error).__name__)

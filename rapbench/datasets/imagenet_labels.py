@@ -10,7 +10,7 @@ import numpy as np
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
-from rapbench.core.errors import BadData, DataMissing
+from rapbench.core.errors import BadData, DataMissing, first_line
 from rapbench.datasets.lists import lines, refuse_repeated
 
 STEM = "ILSVRC2012_val_"
@@ -98,8 +98,7 @@ def _synsets(file: Path) -> np.ndarray:
     try:
         held = {name: value for name, value in loadmat(file, squeeze_me=True).items() if not name.startswith("__")}
     except _READING as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise DataMissing(f"cannot read {file} as a MATLAB 5 file ({reason}): {_ARCHIVE}") from error
+        raise DataMissing(f"cannot read {file} as a MATLAB 5 file ({first_line(error)}): {_ARCHIVE}") from error
     synsets = np.atleast_1d(held.get("synsets", 0))
     if not set(_FIELDS) <= set(synsets.dtype.names or ()):
         told = "; ".join(f"{name} {_told(value)}" for name, value in held.items()) or "nothing"

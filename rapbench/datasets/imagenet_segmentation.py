@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 from PIL import Image
 
-from rapbench.core.errors import BadData, DataMissing
+from rapbench.core.errors import BadData, DataMissing, first_line
 from rapbench.core.types import Need, Sample
 from rapbench.datasets.geometry import Preprocess, view
 from rapbench.datasets.photographs import fingerprint
@@ -107,7 +107,7 @@ class ImageNetSegmentation:
                 segmentations = file[file[_MASKS][index, 0]]
                 mask = file[segmentations[0, 0]][()]
             except _READING as error:
-                raise BadData("unreadable image", where, _line(error)) from error
+                raise BadData("unreadable image", where, first_line(error)) from error
         return np.ascontiguousarray(photo.T), np.ascontiguousarray(mask.T)
 
 
@@ -125,7 +125,7 @@ def _opened(path: Path) -> Iterator[h5py.File]:
 def _unreadable(path: Path, error: OSError) -> str:
     with path.open("rb") as stream:
         old = stream.read(10) == b"MATLAB 5.0"
-    return "a MATLAB 5 file, where version 7.3 is wanted" if old else f"{_line(error)}: is the download whole?"
+    return "a MATLAB 5 file, where version 7.3 is wanted" if old else f"{first_line(error)}: is the download whole?"
 
 
 def _holds_references(file: h5py.File, name: str) -> bool:
@@ -151,7 +151,3 @@ def _binary(mask: np.ndarray, where: str) -> np.ndarray:
     if unknown.size:
         raise BadData("impossible class in mask", where, f"value {unknown[0]}, where 0 and 1 are wanted")
     return mask.astype(np.uint8)
-
-
-def _line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

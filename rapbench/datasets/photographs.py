@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from rapbench.core.errors import BadData
+from rapbench.core.errors import BadData, first_line
 
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF")
 _DECODING = (
@@ -83,4 +83,4 @@ def _from_16_bits(values: np.ndarray) -> Image.Image:
 
 
 def _unreadable(path: Path, error: Exception) -> BadData:
-    return BadData("unreadable image", path, str(error).splitlines()[0] if str(error) else type(error).__name__)
+    return BadData("unreadable image", path, first_line(error))

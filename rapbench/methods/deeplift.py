@@ -20,7 +20,7 @@ from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rapbench.core.errors import BadConfig, BadData, DataMissing, UnsupportedLayer
+from rapbench.core.errors import BadConfig, BadData, DataMissing, UnsupportedLayer, first_line
 from rapbench.relprop.graph import Graph, Node
 from rapbench.relprop.layers import (
     Add,
@@ -355,7 +355,7 @@ def _array(path: Path) -> NDArray[np.float64]:
             content = np.load(stream, allow_pickle=False)
             arrays = list(content.values()) if isinstance(content, NpzFile) else [content]
     except (OSError, ValueError, EOFError, BadZipFile) as error:
-        raise BadData("unreadable reference", path, str(error).splitlines()[0]) from error
+        raise BadData("unreadable reference", path, first_line(error)) from error
     if len(arrays) != 1 or arrays[0].dtype.kind not in "biuf" or not np.isfinite(arrays[0]).all():
         raise BadData("unusable reference", path, "one array of finite numbers is wanted")
     return arrays[0].astype(np.float64)

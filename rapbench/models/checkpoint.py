@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from rapbench.core.errors import BadWeights, DataMissing
+from rapbench.core.errors import BadWeights, DataMissing, first_line
 
 SUFFIXES = (".pt", ".pth", ".safetensors", ".npz")
 """What names of weight files end in."""
@@ -47,8 +47,7 @@ def read_state(file: Path) -> dict[str, Tensor]:
     try:
         content = _content(file)
     except _READING as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise BadWeights(f"cannot read weights from {file}: {reason}") from error
+        raise BadWeights(f"cannot read weights from {file}: {first_line(error)}") from error
     return {_current_name(key): _float32(tensor) for key, tensor in _state_dict(content, file).items()}
 
 

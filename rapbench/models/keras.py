@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from rapbench.core.errors import BadWeights, DataMissing
+from rapbench.core.errors import BadWeights, DataMissing, first_line
 from rapbench.models.checkpoint import read_state
 
 SUFFIXES = (".h5", ".hdf5", ".keras")
@@ -114,7 +114,7 @@ def _arrays(file: Path) -> Arrays:
             _check([key for key, _ in found], held, file)
             return {key: held[path][()] for key, path in found}
     except (OSError, RuntimeError, ValueError) as error:
-        raise BadWeights(f"cannot read weights from {file}: {str(error).splitlines()[0]}") from error
+        raise BadWeights(f"cannot read weights from {file}: {first_line(error)}") from error
 
 
 def _datasets(group: h5py.Group) -> dict[str, h5py.Dataset]:

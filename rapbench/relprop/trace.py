@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from rapbench.core.errors import UnsupportedLayer
+from rapbench.core.errors import UnsupportedLayer, first_line
 from rapbench.relprop.graph import Graph
 from rapbench.relprop.layers import (
     Add,
@@ -85,8 +85,7 @@ def trace(model: nn.Module) -> Graph:
         try:
             nodes = _Tracer().trace(model).nodes
         except Exception as error:
-            reason = str(error).strip().splitlines()[0]
-            raise UnsupportedLayer(f"cannot trace {type(model).__name__}: {reason}") from error
+            raise UnsupportedLayer(f"cannot trace {type(model).__name__}: {first_line(error)}") from error
     return _Lowering(model).graph(nodes)
 
 
