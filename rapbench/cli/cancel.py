@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
+from rapbench.cli.options import DEFAULTS, Out
 
-def cancel(
-    out: Annotated[Path, typer.Option(help="Results folder.")] = Path("results/runs"),
-) -> None:
+
+def cancel(out: Out = DEFAULTS.out) -> None:
     """Cancel the cluster's jobs that work for a results folder; what is done is kept."""
     from rapbench.core.errors import DataMissing
     from rapbench.run import slurm

@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from rapbench.cli.options import DEFAULTS, AsJson, DataRoot, Form, Out
 from rapbench.report.formats import Format
-
-if TYPE_CHECKING:
-    pass
 
 
 def check(
     against: Annotated[Path, typer.Option(help="Baseline: a JSON file with a spec, tolerances and values.")],
-    out: Annotated[Path, typer.Option(help="Results folder; rows that it holds are not computed again.")] = Path(
-        "results/runs"
-    ),
-    data_root: Annotated[Path | None, typer.Option(envvar="RAPBENCH_DATA", help="Folder of the data sets.")] = None,
+    out: Out = DEFAULTS.out,
+    data_root: DataRoot = DEFAULTS.data_root,
     update: Annotated[
         bool, typer.Option("--update", help="Put what was found in place of what differs; the rest stays.")
     ] = False,
     everything: Annotated[bool, typer.Option("--all", help="Also print the numbers that agree.")] = False,
-    form: Annotated[Format, typer.Option("--format", help="How to write it.")] = Format.TEXT,
-    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    form: Form = Format.TEXT,
+    as_json: AsJson = False,
 ) -> None:
     """Compare metric numbers with a committed baseline; exit with 1 if any differs.
 
-    Runs what the baseline's spec names and the results folder does not hold. A number better than the baseline's
-    differs as well: the file is updated knowingly, or not at all.
+    Runs what the baseline's spec names and the results folder does not hold; rows that it holds are not computed
+    again. A number better than the baseline's differs as well: the file is updated knowingly, or not at all.
     """
     from rapbench.cli.finished import finished
     from rapbench.report.baseline import Baseline, document

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from rapbench.cli.options import DEFAULTS, AsJson, DataRoot, Dataset, Limit, Model, Weights
+from rapbench.run.spec import RunSpec
 
 if TYPE_CHECKING:
     from rapbench.run.compare import Comparison
@@ -17,12 +19,12 @@ def compare_backends(
         list[str] | None,
         typer.Option(help="Methods, joined by commas or repeated. [default: all that two backends provide]"),
     ] = None,
-    model: Annotated[str, typer.Option(help="Network.")] = "vgg16",
-    weights: Annotated[str, typer.Option(help="auto, random, a torchvision weight name, or a file.")] = "auto",
-    dataset: Annotated[str, typer.Option(help="Images.")] = "scenes",
-    data_root: Annotated[Path | None, typer.Option(envvar="RAPBENCH_DATA", help="Folder of the data sets.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many of the first images.")] = 8,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")] = False,
+    model: Model = DEFAULTS.model,
+    weights: Weights = DEFAULTS.weights,
+    dataset: Dataset = DEFAULTS.dataset,
+    data_root: DataRoot = DEFAULTS.data_root,
+    limit: Limit = 8,
+    as_json: AsJson = False,
 ) -> None:
     """Explain the same images by the methods that several backends provide, and print how far these are apart.
 
@@ -31,7 +33,6 @@ def compare_backends(
     """
     from rapbench.run.compare import compare, shared
     from rapbench.run.plan import prepare
-    from rapbench.run.spec import RunSpec
 
     calls = shared(method or [])
     options = {"model": model, "weights": weights, "dataset": dataset, "data_root": data_root, "limit": limit}

@@ -6,23 +6,24 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from rapbench.run.spec import RunSpec
+from rapbench.cli.options import DEFAULTS, AsJson, Config, DataRoot, Device, Model, Out, Weights, typed
+from rapbench.run.spec import RunSpec, read_parts
 
 
 def doctor(
-    data_root: Annotated[Path | None, typer.Option(envvar="RAPBENCH_DATA", help="Folder of the data sets.")] = None,
-    config: Annotated[Path | None, typer.Option(help="TOML file of the runs to check; options win over it.")] = None,
-    model: Annotated[str | None, typer.Option(help="Network. [default: vgg16]")] = None,
-    weights: Annotated[str | None, typer.Option(help="As for run. [default: auto]")] = None,
+    context: typer.Context,
+    data_root: DataRoot = DEFAULTS.data_root,
+    config: Config = None,
+    model: Model = DEFAULTS.model,
+    weights: Weights = DEFAULTS.weights,
     dataset: Annotated[str | None, typer.Option(help="Images. [default: every data set, where it is]")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda. [default: auto]")] = None,
-    out: Annotated[Path | None, typer.Option(help="Results folder. [default: results/runs]")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of lines.")] = False,
+    device: Device = DEFAULTS.device,
+    out: Out = DEFAULTS.out,
+    as_json: AsJson = False,
 ) -> None:
     """Check data, weights, memory, disk and device before hours are spent; exit with 1 if a run would fail.
 
@@ -30,8 +31,7 @@ def doctor(
     """
     from rapbench.run.doctor import examined
 
-    options = {"data_root": data_root, "model": model, "weights": weights, "device": device, "out": out}
-    specs = _specs(config, dataset, options)
+    specs = _specs(config, typed(context))
     found = []
     for finding in examined(specs, required=bool(config or dataset)):
         found.append(finding)
@@ -47,11 +47,10 @@ _WIDTH = 14
 """Of the column of subjects; longer ones push their message to the right."""
 
 
-def _specs(config: Path | None, dataset: str | None, options: Mapping[str, object]) -> list[RunSpec]:
+def _specs(config: Path | None, options: Mapping[str, object]) -> list[RunSpec]:
     """The runs to check: the config's, the one of the options, or one of each data set."""
     from rapbench.datasets import DATASETS
-    from rapbench.run.spec import RunSpec, read_parts
 
-    if config or dataset:
-        return list(read_parts(config, {**options, "dataset": dataset}).values())
+    if config or "dataset" in options:
+        return list(read_parts(config, options).values())
     return [RunSpec.read(None, {**options, "dataset": name}) for name in DATASETS]

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rapbench.cli.options import DEFAULTS, DataRoot, Out
+
 if TYPE_CHECKING:
     from rapbench.report.figures import Drawing, Stored
     from rapbench.run.store import Store
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
 def figure(
     name: Annotated[str, typer.Argument(help="Figure, for example rap2020/figure7, or perturbation.")],
-    out: Annotated[Path, typer.Option(help="Results folder.")] = Path("results/runs"),
+    out: Out = DEFAULTS.out,
     to: Annotated[
         Path | None, typer.Option(help="Folder of the files. [default: figures in the results folder]")
     ] = None,
@@ -32,9 +34,7 @@ def figure(
         str | None,
         typer.Option(help="Of digits: also draw what each method erases of this image, for example test-05846."),
     ] = None,
-    data_root: Annotated[
-        Path | None, typer.Option(envvar="RAPBENCH_DATA", help="Folder of the data sets, for --example.")
-    ] = None,
+    data_root: DataRoot = DEFAULTS.data_root,
 ) -> None:
     """Draw a figure from the rows that the results folder holds, and print the files written.
 

@@ -7,26 +7,29 @@ from typing import Annotated
 
 import typer
 
+from rapbench.cli.options import DEFAULTS, DataRoot, Dataset, Device, Limit, Model, Weights
+from rapbench.run.spec import RunSpec
+
 
 def fit_patterns(
-    model: Annotated[str, typer.Option(help="Network.")] = "vgg16",
-    weights: Annotated[str, typer.Option(help="auto, random, a torchvision weight name, or a file.")] = "auto",
-    dataset: Annotated[str, typer.Option(help="Training images.")] = "scenes(stream=train)",
-    data_root: Annotated[Path | None, typer.Option(envvar="RAPBENCH_DATA", help="Folder of the data sets.")] = None,
-    limit: Annotated[int | None, typer.Option(min=2, help="Only the first images. [default: all]")] = None,
+    model: Model = DEFAULTS.model,
+    weights: Weights = DEFAULTS.weights,
+    dataset: Dataset = "scenes(stream=train)",
+    data_root: DataRoot = DEFAULTS.data_root,
+    limit: Limit = None,
     to: Annotated[
         Path | None, typer.Option(help="File to write. [default: patterns/MODEL-WEIGHTS-DATASET-N...]")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Device = DEFAULTS.device,
 ) -> None:
     """Fit the signal directions that PatternNet and PatternAttribution go back along.
 
-    Images are read once. A fit that was stopped goes on where it was when the same command is given again.
+    The images are to be training images; they are read once. A fit that was stopped goes on where it was when the
+    same command is given again.
     """
     from rapbench.cli.progress import Progress
     from rapbench.run.fit import fit
     from rapbench.run.plan import prepare
-    from rapbench.run.spec import RunSpec
     from rapbench.run.stream import Images
 
     options = {"model": model, "weights": weights, "dataset": dataset, "data_root": data_root, "device": device}

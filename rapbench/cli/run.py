@@ -11,65 +11,75 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rapbench.cli.finished import finished, summary
+from rapbench.cli.options import (
+    DEFAULTS,
+    METHODS,
+    AsJson,
+    Backend,
+    Config,
+    DataRoot,
+    Dataset,
+    Device,
+    MethodList,
+    Model,
+    Out,
+    Seed,
+    Weights,
+    typed,
+)
+from rapbench.run.spec import RunSpec, read_parts
 
 if TYPE_CHECKING:
     from rapbench.run.plan import Experiment
-    from rapbench.run.spec import RunSpec
 
 
 def run(
     context: typer.Context,
-    method: Annotated[
-        list[str] | None,
-        typer.Option(help="Methods, joined by commas or repeated; parameters in brackets. [default: rap]"),
-    ] = None,
-    model: Annotated[str | None, typer.Option(help="Network. [default: vgg16]")] = None,
-    weights: Annotated[
-        str | None,
-        typer.Option(
-            help="auto, random, a torchvision weight name, or a .pt, .pth, .safetensors or .npz file. [default: auto]"
-        ),
-    ] = None,
-    dataset: Annotated[str | None, typer.Option(help="Images. [default: scenes]")] = None,
-    data_root: Annotated[Path | None, typer.Option(envvar="RAPBENCH_DATA", help="Folder of the data sets.")] = None,
+    method: MethodList = METHODS,
+    model: Model = DEFAULTS.model,
+    weights: Weights = DEFAULTS.weights,
+    dataset: Dataset = DEFAULTS.dataset,
+    data_root: DataRoot = DEFAULTS.data_root,
     metric: Annotated[
-        list[str] | None,
-        typer.Option(help="Metrics, like --method. [default: all that the images support]"),
+        list[str] | None, typer.Option(help="Metrics, like --method. [default: all that the images support]")
     ] = None,
-    limit: Annotated[int | None, typer.Option(help="Only the first images. [default: all; 96 of scenes]")] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="Only the first images. [default: all; 96 of scenes]")
+    ] = DEFAULTS.limit,
     select: Annotated[
-        str | None,
-        typer.Option(help="all, or correct: only images that the network classifies correctly. [default: all]"),
-    ] = None,
-    shuffle: Annotated[bool, typer.Option("--shuffle", help="Take the images in an order drawn by the seed.")] = False,
-    seed: Annotated[int | None, typer.Option(help="Seed of everything random. [default: 0]")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda. [default: auto]")] = None,
+        str, typer.Option(help="all, or correct: only images that the network classifies correctly.")
+    ] = DEFAULTS.select,
+    shuffle: Annotated[
+        bool, typer.Option("--shuffle", help="Take the images in an order drawn by the seed.")
+    ] = DEFAULTS.shuffle,
+    seed: Seed = DEFAULTS.seed,
+    device: Device = DEFAULTS.device,
     batch_size: Annotated[
         int | None, typer.Option(help="Images a batch; halves itself when memory runs out. [default: chosen]")
-    ] = None,
+    ] = DEFAULTS.batch_size,
     readers: Annotated[
         int | None,
         typer.Option(help="Processes that read images ahead; 0: the run itself. [default: 8 on cuda, else 0]"),
-    ] = None,
-    precision: Annotated[str | None, typer.Option(help="fp32, fp64, tf32 or bf16. [default: fp32]")] = None,
-    backend: Annotated[str | None, typer.Option(help="Where the methods come from. [default: native]")] = None,
-    out: Annotated[Path | None, typer.Option(help="Results folder. [default: results/runs]")] = None,
-    config: Annotated[Path | None, typer.Option(help="TOML file of these options; the command line wins.")] = None,
+    ] = DEFAULTS.readers,
+    precision: Annotated[str, typer.Option(help="fp32, fp64, tf32 or bf16.")] = DEFAULTS.precision,
+    backend: Backend = DEFAULTS.backend,
+    out: Out = DEFAULTS.out,
+    config: Config = None,
     part: Annotated[list[str] | None, typer.Option(help="Only these parts of the config. [default: all]")] = None,
     shard: Annotated[
         str | None, typer.Option(help="Do the i-th of N parts of the work (i/N from 0, or env), print no tables.")
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes on this machine, each with a GPU.")] = None,
-    plan: Annotated[str | None, typer.Option(help="Refuse to work on another plan than this one.")] = None,
-    lease_seconds: Annotated[float, typer.Option(help="How long the work of a vanished worker stays claimed.")] = 300.0,
     allow_mixed: Annotated[
         bool, typer.Option("--allow-mixed", help="Add to rows of other library versions or another device.")
-    ] = False,
+    ] = DEFAULTS.allow_mixed,
     save_maps: Annotated[
         Path | None, typer.Option(help="Folder for one .npz per image and method: relevance, target, logit.")
-    ] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first image that cannot be read.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")] = False,
+    ] = DEFAULTS.save_maps,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at the first image that cannot be read.")
+    ] = DEFAULTS.strict,
+    as_json: AsJson = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, say what would be done and what it would cost, stop.")
     ] = False,
@@ -79,11 +89,8 @@ def run(
     Rows are kept in the results folder: a run that was stopped goes on where it was, and a metric or method asked for
     later is computed alone.
     """
-    from rapbench.run.spec import RunSpec, read_parts
-
-    options = {key: value for key, value in context.params.items() if key in RunSpec.model_fields}
     names = [name.strip() for value in part or [] for name in value.split(",")]
-    experiments = _prepared(read_parts(config, options, names))
+    experiments = _prepared(read_parts(config, typed(context), names))
     studied = {name: experiment for name, experiment in experiments.items() if experiment.spec.study}
     for name, experiment in studied.items():
         typer.echo(_headed(name, _studied(experiment)))
@@ -94,7 +101,7 @@ def run(
         typer.echo("\n\n".join(_headed(name, _plan(experiment)) for name, experiment in experiments.items()))
         return
     if shard is not None:
-        raise typer.Exit(_work(experiments, shard, plan, lease_seconds))
+        raise typer.Exit(_work(experiments, shard))
     if workers is not None:
         _spread(workers, experiments)
     documents = {}
@@ -121,7 +128,7 @@ def _spread(workers: int, experiments: Mapping[str, Experiment]) -> None:
             typer.echo(f"worker {k} of {workers} ended with exit code {code}", err=True)
 
 
-def _work(experiments: Mapping[str, Experiment], shard: str, plan: str | None, lease_seconds: float) -> int:
+def _work(experiments: Mapping[str, Experiment], shard: str) -> int:
     """Does one worker's part; 1 where a task of it failed."""
     from rapbench.cli.progress import Progress
     from rapbench.run.selection import settled
@@ -131,10 +138,10 @@ def _work(experiments: Mapping[str, Experiment], shard: str, plan: str | None, l
     place = Place.parse(shard)
     experiments = {name: settled(experiment) for name, experiment in experiments.items()}
     store = Store(next(iter(experiments.values())).spec.out)
-    written_plan(experiments, store.root, plan)
+    written_plan(experiments, store.root)
     total = sum(task.block.stop - task.block.start for e in experiments.values() for task in place.of(e.tasks()))
     with Progress(total) as progress:
-        outcome = work(list(experiments.values()), place, store, progress, lease_seconds=lease_seconds)
+        outcome = work(list(experiments.values()), place, store, progress)
     failed = f", {len(outcome.failed)} failed: {', '.join(outcome.failed)}" if outcome.failed else ""
     typer.echo(f"shard {place.index}/{place.count}: {outcome.done} tasks done, {outcome.found} were{failed}")
     return 1 if outcome.failed else 0

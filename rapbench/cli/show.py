@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rapbench.cli.options import DEFAULTS, METHODS, Backend, DataRoot, MethodList, Model, Seed, Weights
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
@@ -22,23 +24,18 @@ def show(
     images: Annotated[
         list[str], typer.Argument(metavar="IMAGE...", help="Picture files, or images of data sets such as scenes:12.")
     ],
-    method: Annotated[
-        list[str] | None,
-        typer.Option(help="Methods, joined by commas or repeated; parameters in brackets. [default: rap]"),
-    ] = None,
-    model: Annotated[str, typer.Option(help="Network.")] = "vgg16",
-    weights: Annotated[
-        str, typer.Option(help="auto, random, a torchvision weight name, or a .pt, .pth, .safetensors or .npz file.")
-    ] = "auto",
+    method: MethodList = METHODS,
+    model: Model = DEFAULTS.model,
+    weights: Weights = DEFAULTS.weights,
     target: Annotated[
         str | None, typer.Option(help="Class to explain, by name or index. [default: the predicted class]")
     ] = None,
     layers: Annotated[
         bool, typer.Option("--layers", help="Draw the relevance on its way through the network, a row a method.")
     ] = False,
-    backend: Annotated[str, typer.Option(help="Where the methods come from.")] = "native",
-    data_root: Annotated[Path | None, typer.Option(envvar="RAPBENCH_DATA", help="Folder of the data sets.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    backend: Backend = DEFAULTS.backend,
+    data_root: DataRoot = DEFAULTS.data_root,
+    seed: Seed = DEFAULTS.seed,
     to: Annotated[Path, typer.Option(help="File to write: .png, .svg or .pdf.")] = Path("heatmaps.png"),
 ) -> None:
     """Draw heatmaps beside the pictures that they explain: red speaks for the class, blue against it.
@@ -52,7 +49,7 @@ def show(
     from rapbench.run.store import write_whole
 
     form = form_of(to)
-    methods = _methods(method or ["rap"], backend)
+    methods = _methods(method, backend)
     pictures = [picture(text, size=input_size(model), data_root=data_root) for text in images]
     space = next((shown.label_space for shown in pictures if shown.label_space), "")
     classifier = load_classifier(model, weights, label_space=space, seed=seed)

@@ -6,20 +6,18 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
+from rapbench.cli.options import DEFAULTS, AsJson, Out
 from rapbench.core.errors import BadConfig
 
 if TYPE_CHECKING:
     from rapbench.run.status import Status
 
 
-def status(
-    out: Annotated[Path, typer.Option(help="Results folder.")] = Path("results/runs"),
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of lines.")] = False,
-) -> None:
+def status(out: Out = DEFAULTS.out, as_json: AsJson = False) -> None:
     """Show how far runs are: shards done, running and failed, images/s, time left, and the jobs of a cluster."""
     from rapbench.run.status import statuses
 

@@ -6,16 +6,17 @@ import hashlib
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from rapbench.cli.options import typed
 from rapbench.cli.run import run
 from rapbench.core.errors import BadConfig
+from rapbench.run.spec import RunSpec, read_parts
 
 if TYPE_CHECKING:
     from rapbench.run.slurm import Resources
-    from rapbench.run.spec import RunSpec
 
 _SHARDS_A_TASK = 8
 """Enough work to be worth a task's start: imports, the model and the first image."""
@@ -72,30 +73,27 @@ def submit(
     folder = out / "jobs"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        kept = _kept(options["config"], folder)
+        kept = _kept(options.params["config"], folder)
     except OSError as error:
         raise BadConfig(f"cannot write to {folder}: {error.strerror}; choose another --out") from error
     job = _submitted([sys.executable, "-m", "rapbench", "run", *context.args, *kept], resources, folder)
     typer.echo(f"job {job}: {resources.tasks} tasks; rapbench status --out {out} shows how far they are")
 
 
-def _options(arguments: Sequence[str]) -> Mapping[str, Any]:
+def _options(arguments: Sequence[str]) -> typer.Context:
     """What `rapbench run` would be given by these arguments, checked as that command checks them."""
     app = typer.Typer(add_completion=False)
     app.command()(run)
-    options: Mapping[str, Any] = typer.main.get_command(app).make_context("rapbench submit", [*arguments]).params
+    context = cast("typer.Context", typer.main.get_command(app).make_context("rapbench submit", [*arguments]))
     for name in ("shard", "workers", "dry_run"):
-        if options[name]:
+        if context.params[name]:
             raise BadConfig(f"submit decides on its own who does what: leave out --{name.replace('_', '-')}")
-    return options
+    return context
 
 
-def _specs(options: Mapping[str, Any]) -> Mapping[str, RunSpec]:
-    from rapbench.run.spec import RunSpec, read_parts
-
-    given = {key: value for key, value in options.items() if key in RunSpec.model_fields}
-    names = [name.strip() for value in options["part"] or [] for name in value.split(",")]
-    return read_parts(options["config"], given, names)
+def _specs(options: typer.Context) -> Mapping[str, RunSpec]:
+    names = [name.strip() for value in options.params["part"] or [] for name in value.split(",")]
+    return read_parts(options.params["config"], typed(options), names)
 
 
 def _results_folder(specs: Mapping[str, RunSpec]) -> Path:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rapbench.cli.options import DEFAULTS, AsJson, Form, Out
 from rapbench.report.formats import Format
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ def table(
     name: Annotated[
         str | None, typer.Argument(help="A paper's table, for example rap2020/table1. [default: all results]")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Results folder.")] = Path("results/runs"),
-    form: Annotated[Format, typer.Option("--format", help="How to write it.")] = Format.TEXT,
-    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    out: Out = DEFAULTS.out,
+    form: Form = Format.TEXT,
+    as_json: AsJson = False,
     sweep: Annotated[
         bool, typer.Option("--sweep", help="Every reading of each cell, the closest to the published number first.")
     ] = False,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rapbench.core.errors import BadConfig, RapbenchError, SpecMismatch
+from rapbench.core.errors import BadConfig, RapbenchError
 from rapbench.run.claims import LEASE_SECONDS, Claims
 from rapbench.run.engine import Progress, execute
 from rapbench.run.plan import Experiment, Task
@@ -157,18 +157,9 @@ def plan(experiments: Mapping[str, Experiment]) -> dict[str, Any]:
     return {"digest": digest, "parts": list(experiments), "tasks": tasks}
 
 
-def written_plan(experiments: Mapping[str, Experiment], root: Path, expected: str | None) -> dict[str, Any]:
-    """The plan, written down where other commands find it.
-
-    Raises:
-        SpecMismatch: it is not the plan that was expected.
-    """
+def written_plan(experiments: Mapping[str, Experiment], root: Path) -> dict[str, Any]:
+    """The plan, written down where other commands find it."""
     document = plan(experiments)
-    if expected and document["digest"] != expected:
-        raise SpecMismatch(
-            f"the config or the data have changed since the run began: its plan was {expected}, now it is "
-            f"{document['digest']}; submit it again"
-        )
     file = root / "plans" / f"{document['digest']}.json"
     if not file.exists():
         write_whole(file, json.dumps(document).encode())

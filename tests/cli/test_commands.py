@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import subprocess
 import sys
@@ -12,8 +13,10 @@ from typing import NamedTuple
 import pytest
 
 from rapbench import cli
+from rapbench.cli.run import run
 from rapbench.methods import METHODS
 from rapbench.report.tables import FIELDS
+from rapbench.run.spec import RunSpec
 
 
 class Printed(NamedTuple):
@@ -119,6 +122,22 @@ def test_every_command_and_option_has_help(rapbench: Command) -> None:
         *("precision", "backend", "out", "config", "save-maps", "json", "dry-run", "strict"),
     ):
         assert f"--{option}" in text
+
+
+def test_a_run_has_an_option_for_each_setting_and_its_default_is_the_specs() -> None:
+    options = {name: parameter.default for name, parameter in inspect.signature(run).parameters.items()}
+    for name, field in RunSpec.model_fields.items():
+        if name not in {"study", "metric"}:  # of a config alone; None for all that the images support
+            assert options[name] == (list(field.default) if name == "method" else field.default), name
+
+
+def test_what_was_not_given_leaves_a_config_as_it_is(rapbench: Command) -> None:
+    Path("run.toml").write_text(
+        'model = "doubles:tiny"\nweights = "random"\ndataset = "doubles:Squares"\ndevice = "cpu"\n'
+        'method = "random"\nmetric = "segmentation"\nlimit = 2\nseed = 5\n'
+    )
+    ran = json.loads(rapbench("run", "--config", "run.toml", "--limit", "3", "--json").out)["run"]
+    assert (ran["model"], ran["method"], ran["limit"], ran["seed"]) == ("doubles:tiny", ["random"], 3, 5)
 
 
 @pytest.mark.parametrize(
