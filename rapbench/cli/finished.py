@@ -6,13 +6,14 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rapbench.report.tables import Result
+    from rapbench.results.store import Rows, Store
     from rapbench.run.plan import Experiment
     from rapbench.run.selection import Selection
-    from rapbench.run.store import Rows, Store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,10 +64,10 @@ class Finished:
 def finished(experiment: Experiment) -> Finished:
     """Runs what is missing and collects everything."""
     from rapbench.cli.progress import Progress
+    from rapbench.results.store import Store
     from rapbench.run.engine import execute
     from rapbench.run.plan import candidates
     from rapbench.run.selection import selected
-    from rapbench.run.store import Store
 
     started, selection = time.monotonic(), None
     if experiment.spec.select == "correct":
@@ -100,20 +101,20 @@ def _shares(stages: Mapping[str, float]) -> str:
 def collected(experiment: Experiment, store: Store) -> list[Result]:
     """The results of an experiment, in the order of its metrics and methods."""
     from rapbench.report.tables import results
+    from rapbench.results.store import Held
 
     found = []
     for metric in experiment.metrics:
         for method in experiment.methods:
             cell = experiment.cells[method.label, metric.label]
-            rows = store.rows(cell, experiment.blocks(cell))
-            found += results(cell.identity, cell.display, rows.frame, rows.skipped())
+            found += results(Held(cell=cell, read=partial(store.rows, cell, experiment.blocks(cell))))
     return found
 
 
 def summary(experiment: Experiment) -> str:
     """A line on what an experiment consists of."""
     cells = [experiment.cells[experiment.methods[0].label, metric.label] for metric in experiment.metrics]
-    counts = ", ".join(f"{cell.display['metric']} on {cell.limit}" for cell in cells)
+    counts = ", ".join(f"{cell.metric} on {cell.limit}" for cell in cells)
     device = f"{experiment.device.type} ({experiment.spec.precision})"
     return (
         f"{experiment.classifier.title} on {experiment.limit} images of {experiment.dataset_name}, {device}: {counts}"
@@ -130,13 +131,13 @@ def _whole(experiment: Experiment, store: Store) -> Rows:
 def _guards(found: list[Result]) -> str:
     """A line on maps that are not what they should be."""
     broken = [
-        f"{result.source['method']} {result.estimate.value:.3g} % {what}"
+        f"{result.cell.method} {result.estimate.value:.3g} % {what}"
         for variant, what in {"non_finite": "not finite", "constant": "constant"}.items()
         for result in found
-        if result.source["metric"] == "guards" and result.variant == variant and result.estimate.value
+        if result.cell.identity.metric.name == "guards" and result.variant == variant and result.estimate.value
     ]
     residuals = {
-        result.source["method"]: result.estimate.value
+        result.cell.method: result.estimate.value
         for result in found
         if result.variant == "residual" and result.estimate.value is not None
     }

@@ -131,9 +131,9 @@ def _spread(workers: int, experiments: Mapping[str, Experiment]) -> None:
 def _work(experiments: Mapping[str, Experiment], shard: str) -> int:
     """Does one worker's part; 1 where a task of it failed."""
     from rapbench.cli.progress import Progress
+    from rapbench.results.store import Store
     from rapbench.run.selection import settled
     from rapbench.run.shards import Place, work, written_plan
-    from rapbench.run.store import Store
 
     place = Place.parse(shard)
     experiments = {name: settled(experiment) for name, experiment in experiments.items()}
@@ -150,7 +150,7 @@ def _work(experiments: Mapping[str, Experiment], shard: str) -> int:
 def _studied(experiment: Experiment) -> str:
     """Carries out a study; says where its rows are."""
     from rapbench.cli.progress import Progress
-    from rapbench.run.studies import STUDIES
+    from rapbench.run.study import STUDIES
 
     study = STUDIES.load(experiment.spec.study or "")
     return f"{experiment.spec.study} of {experiment.classifier.title}: {study(experiment, Progress)}"
@@ -181,9 +181,9 @@ def _headed(name: str, text: str) -> str:
 
 def _plan(experiment: Experiment) -> str:
     """What a run would do and cost."""
+    from rapbench.results.store import Store
     from rapbench.run.probe import probe
     from rapbench.run.selection import selection_file, stored
-    from rapbench.run.store import Store
 
     selection = ""
     if experiment.spec.select == "correct":

@@ -46,7 +46,7 @@ def show(
     from rapbench.models.zoo import input_size, load_classifier
     from rapbench.report.figures import form_of, rendered
     from rapbench.report.heatmaps import heatmaps
-    from rapbench.run.store import write_whole
+    from rapbench.results.store import write_whole
 
     form = form_of(to)
     methods = _methods(method, backend)

@@ -13,12 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rapbench.core.named import Named
 from rapbench.core.types import Explained, Method, Metric
-from rapbench.run.claims import Claims
+from rapbench.results.claims import Claims
+from rapbench.results.store import Block, Store, write_whole
 from rapbench.run.explainer import Classified, Explainer
-from rapbench.run.plan import Experiment, Named, Task, within
+from rapbench.run.plan import Experiment, Task, within
 from rapbench.run.reading import Loaded, read
-from rapbench.run.store import Block, Store, write_whole
 
 Progress = Callable[[int], None]
 """Told how many more (image, method) pairs are done."""

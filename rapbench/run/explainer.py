@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from rapbench.core.allocator import keep_freed_memory
+from rapbench.core.named import Named
 from rapbench.core.seeds import image_seed
 from rapbench.core.types import Complete, Explained, Method, Sample
 from rapbench.methods import METHODS
 from rapbench.relprop.trace import trace
 from rapbench.run.batches import Batches
-from rapbench.run.plan import Experiment, Named
+from rapbench.run.plan import Experiment
 from rapbench.run.reading import Loaded
 
 _DTYPES = {"bf16": torch.bfloat16, "fp64": torch.float64}

@@ -22,7 +22,7 @@ from rapbench.relprop.moments import Moments, observed
 from rapbench.relprop.patterns import Patterns
 from rapbench.relprop.signal import weighted_layers
 from rapbench.relprop.trace import trace
-from rapbench.run.store import write_whole
+from rapbench.results.store import write_whole
 from rapbench.run.stream import Images, cut, inputs
 
 _LOG = logging.getLogger(__name__)

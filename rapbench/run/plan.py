@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import torch
 
@@ -18,14 +18,16 @@ from rapbench.backends import BACKENDS
 from rapbench.core.cache import cache_folder
 from rapbench.core.catalogue import Call, Catalogue, parse_call
 from rapbench.core.errors import BadConfig, SpecMismatch
+from rapbench.core.named import Named, parameters, takes_file
 from rapbench.core.types import Classifier, Dataset, Method, Metric
 from rapbench.datasets import DATASETS
 from rapbench.metrics import METRICS
 from rapbench.models.zoo import input_size, load_classifier
+from rapbench.results.cell import Cell, DatasetIdentity, Identity, MethodIdentity, MetricIdentity, ModelIdentity
+from rapbench.results.store import Block, BlockFile, Store, covers
 from rapbench.run.fit import patterns_for
-from rapbench.run.spec import Cell, RunSpec, parameters
-from rapbench.run.store import Block, Shard, Store, covers
-from rapbench.run.studies import STUDIES
+from rapbench.run.spec import RunSpec
+from rapbench.run.study import STUDIES
 
 BLOCK_SIZE = 32
 """Images a shard: what a killed run loses at most, for one method."""
@@ -33,31 +35,6 @@ BLOCK_SIZE = 32
 _USUAL_SIZE = 224
 _ONLY_WHEN_ASKED = {"degradation"}
 """Metrics that take as many classifications as perturbation and tell much the same."""
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Named(Generic[T]):
-    """A method or metric under its canonical name: parameters that are not defaults in brackets."""
-
-    name: str
-    thing: T
-
-    @property
-    def label(self) -> str:
-        """`name(parameter=value, ...)` with what its numbers depend on, in the order of the fields."""
-        defaults = {field.name: field.default for field in fields(self.thing)}  # type: ignore[arg-type]
-        kept = {key: str(value) for key, value in parameters(self.thing).items() if value != defaults[key]}
-        return str(Call(self.name, kept))
-
-    def identity(self) -> dict[str, Any]:
-        """What of it enters a result's key: files by what they hold."""
-        digest = {"digest": self.thing.digest} if _takes_file(self.thing) else {}  # type: ignore[attr-defined]
-        return {"name": self.name, "parameters": parameters(self.thing), **digest}
-
-
-def _takes_file(thing: object) -> bool:
-    return any("by_digest" in field.metadata for field in fields(thing))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -117,7 +94,7 @@ class Experiment:
             SpecMismatch: rows that are there were computed by other versions or on another device, and adding to them
                 was not allowed.
         """
-        held = {key: store.shards(cell) for key, cell in self.cells.items()}
+        held = {key: store.files(cell) for key, cell in self.cells.items()}
         tasks = [left for task in self.tasks() if (left := self._left(task, held))]
         if tasks and not self.spec.allow_mixed:
             self._refuse_mixing(held)
@@ -166,7 +143,7 @@ class Experiment:
         """The metrics that score a method on a block."""
         return tuple(s for s in self.metrics if block.start < self.cells[method.label, s.label].limit)
 
-    def _left(self, task: Task, held: Mapping[tuple[str, str], Mapping[int, Shard]]) -> Task | None:
+    def _left(self, task: Task, held: Mapping[tuple[str, str], Mapping[int, BlockFile]]) -> Task | None:
         """A task with the metrics whose rows are missing, None where it is done."""
         missing = tuple(
             metric
@@ -175,10 +152,10 @@ class Experiment:
         )
         return replace(task, metrics=missing) if missing or self._maps_missing(task.method, task.block) else None
 
-    def _refuse_mixing(self, held: Mapping[tuple[str, str], Mapping[int, Shard]]) -> None:
-        for shards in held.values():
-            for shard in shards.values():
-                if apart := {key: there for key, there in shard.origin.items() if there != self.origin.get(key)}:
+    def _refuse_mixing(self, held: Mapping[tuple[str, str], Mapping[int, BlockFile]]) -> None:
+        for files in held.values():
+            for file in files.values():
+                if apart := {key: there for key, there in file.origin.items() if there != self.origin.get(key)}:
                     here = ", ".join(f"{key} {self.origin.get(key)}" for key in apart)
                     there = ", ".join(f"{key} {value}" for key, value in apart.items())
                     raise SpecMismatch(
@@ -193,36 +170,36 @@ class Experiment:
         return not all(self.map_file(method, image_id).exists() for image_id in ids)
 
     def _cell(self, method: Named[Method], metric: Named[Metric]) -> Cell:
-        model = self.classifier
-        order = {"select": self.spec.select, "shuffle": self.spec.shuffle}
-        identity = {
-            "rapbench": __version__,
-            "dataset": {
-                "name": self.dataset_name,
-                "parameters": {k: v for k, v in parameters(self.dataset).items() if k != "data_root"},
-                "fingerprint": self.dataset.fingerprint,
-                **{key: chosen for key, chosen in order.items() if chosen != RunSpec.model_fields[key].default},
-            },
-            "model": {"name": model.name, "weights": model.weights, "digest": model.digest},
-            "method": {**method.identity(), "backend": self.spec.backend},
-            "metric": metric.identity(),
-            "seed": self.spec.seed,
-            "precision": self.spec.precision,
-            "device": self.device.type,
-        }
-        display = {
-            "dataset": self.dataset_name,
-            "model": model.name,
-            "model_title": model.title,
-            "weights": model.weights,
-            "method": method.label,
-            "method_title": method.thing.title,
-            "backend": self.spec.backend,
-            "metric": metric.label,
-            "signed": method.thing.signed,
-        }
+        model, spec = self.classifier, self.spec
+        identity = Identity(
+            rapbench=__version__,
+            dataset=DatasetIdentity(
+                name=self.dataset_name,
+                parameters={key: value for key, value in parameters(self.dataset).items() if key != "data_root"},
+                fingerprint=self.dataset.fingerprint,
+                select=spec.select,
+                shuffle=spec.shuffle,
+            ),
+            model=ModelIdentity(name=model.name, weights=model.weights, digest=model.digest),
+            method=MethodIdentity(
+                name=method.name, parameters=parameters(method.thing), digest=method.digest, backend=spec.backend
+            ),
+            metric=MetricIdentity(name=metric.name, parameters=parameters(metric.thing), digest=metric.digest),
+            seed=spec.seed,
+            precision=spec.precision,
+            device=self.device.type,
+        )
         images = getattr(metric.thing, "images", None)
-        return Cell(identity=identity, display=display, limit=min(self.limit, images or self.limit))
+        return Cell(
+            identity=identity,
+            dataset=Named(self.dataset_name, self.dataset, given=frozenset({"data_root", "size"})).label,
+            model_title=model.title,
+            method=method.label,
+            method_title=method.thing.title,
+            metric=metric.label,
+            signed=method.thing.signed,
+            limit=min(self.limit, images or self.limit),
+        )
 
 
 def blocks(limit: int) -> list[Block]:
@@ -268,7 +245,7 @@ def prepare(spec: RunSpec) -> Experiment:
 
 def _with_patterns(method: Named[Method], classifier: Classifier, dataset: Dataset) -> Named[Method]:
     """The method with patterns fitted to the network, where it needs some and was given none."""
-    if not _takes_file(method.thing) or getattr(method.thing, "patterns", None) is not None:
+    if not takes_file(method.thing) or getattr(method.thing, "patterns", None) is not None:
         return method
     thing: Any = method.thing
     return Named(method.name, replace(thing, patterns=patterns_for(classifier, dataset, cache_folder() / "patterns")))

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import torch
 
+from rapbench.results.store import Block
 from rapbench.run.engine import Clock
 from rapbench.run.explainer import Explainer
 from rapbench.run.plan import Experiment, Task
 from rapbench.run.reading import read
-from rapbench.run.store import Block
 
 _PROBED = 4
 """Images explained; one of them is scored."""

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from rapbench.core.errors import BadData
 from rapbench.core.types import Dataset, Sample
-from rapbench.run.store import Block, Incident
+from rapbench.results.store import Block, Incident
 
 if TYPE_CHECKING:
     from rapbench.run.plan import Experiment

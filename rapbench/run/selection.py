@@ -16,12 +16,12 @@ from torch import Tensor
 
 from rapbench.core.errors import BadConfig
 from rapbench.core.types import Sample
-from rapbench.run.claims import Claims
+from rapbench.results.claims import Claims
+from rapbench.results.store import write_whole
 from rapbench.run.engine import Progress
 from rapbench.run.explainer import Explainer
 from rapbench.run.plan import Experiment, blocks, candidates
 from rapbench.run.reading import read
-from rapbench.run.store import write_whole
 
 _POLL_SECONDS = 2.0
 _SAVED_EVERY = 16
@@ -82,8 +82,8 @@ def selected(experiment: Experiment, progress: Progress) -> tuple[Experiment, Se
 
 def selection_file(experiment: Experiment) -> Path:
     """Where the results folder keeps the list; its name depends on what the list depends on."""
-    any_cell = next(iter(experiment.cells.values())).identity
-    basis = {key: any_cell[key] for key in ("dataset", "model", "precision", "device")}
+    document = next(iter(experiment.cells.values())).identity.document()
+    basis = {key: document[key] for key in ("dataset", "model", "precision", "device")}
     if experiment.spec.shuffle:
         basis["seed"] = experiment.spec.seed
     digest = hashlib.sha256(json.dumps(basis, sort_keys=True).encode()).hexdigest()[:16]

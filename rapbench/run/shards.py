@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from rapbench.core.errors import BadConfig, RapbenchError
-from rapbench.run.claims import LEASE_SECONDS, Claims
+from rapbench.results.claims import LEASE_SECONDS, Claims
+from rapbench.results.store import Store, write_whole
 from rapbench.run.engine import Progress, execute
 from rapbench.run.plan import Experiment, Task
-from rapbench.run.store import Store, write_whole
 
 _POLL_SECONDS = 2.0
 ATTEMPTS = 3

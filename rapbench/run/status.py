@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rapbench.core.errors import DataMissing
-from rapbench.run.claims import LEASE_SECONDS
+from rapbench.results.claims import LEASE_SECONDS
 
 RECENT_SECONDS = 600.0
 """The time over which the rate is measured."""

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 from rapbench.cli.status import status
 from rapbench.core.errors import DataMissing, RapbenchError
+from rapbench.results.claims import LEASE_SECONDS, Claims
 from rapbench.run import slurm
-from rapbench.run.claims import LEASE_SECONDS, Claims
 
 CELLS = ("squares.tiny.rap.guards.0123", "squares.tiny.rap.segmentation.4567")
 

@@ -22,11 +22,11 @@ from rapbench.cli.finished import collected
 from rapbench.core.errors import BadConfig, SpecMismatch
 from rapbench.metrics import METRICS
 from rapbench.models.digits import mnist_cnn
+from rapbench.results.store import Store
 from rapbench.run.plan import Experiment, prepare
 from rapbench.run.selection import settled
 from rapbench.run.shards import ATTEMPTS, Place, failures, work, written_plan
 from rapbench.run.spec import RunSpec
-from rapbench.run.store import Store
 
 TESTS = Path(__file__).parents[1]
 BASE = {"model": "doubles:tiny", "weights": "random", "dataset": "doubles:Squares(count=150)", "device": "cpu"}
@@ -130,8 +130,8 @@ def test_a_corrupt_shard_never_enters_a_table(prepared: Callable[..., Experiment
     content = bytearray(path.read_bytes())
     content[40] ^= 255
     path.write_bytes(content)
-    cell = next(c for c in Store(experiment.spec.out).cells() if c.folder == path.parent.name)
-    assert len(Store(experiment.spec.out).held(cell).frame) == 150 - 32
+    held = next(one for one in Store(experiment.spec.out).held() if one.cell.folder == path.parent.name)
+    assert len(held.rows.frame) == 150 - 32
 
 
 @dataclass(frozen=True, kw_only=True)

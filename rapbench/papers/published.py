@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rapbench.report.cards import Row, Table
-from rapbench.report.comparison import Entry, Paired, Panel, differences
+from rapbench.papers.card import Row, Table
+from rapbench.papers.comparison import Entry, Paired, Panel, differences
 from rapbench.report.formats import Document, Grid, interval, number
 from rapbench.report.paired import Difference
 from rapbench.report.statistics import Estimate
-from rapbench.report.tables import reasons
+from rapbench.report.tables import measured_on, reasons
 
 
 def document(name: str, table: Table, panels: Sequence[Panel], reference: Row) -> Document:
@@ -41,19 +41,19 @@ def heading(table: Table, panel: Panel) -> str:
     """What a column is, what it was measured on, and what its published numbers are of where that is something else."""
     measured = panel.measured
     if measured is None:
-        return f"{panel.column.title}: no results of {panel.column.model} on {panel.column.dataset}"
-    source = measured.source
-    title = f"{panel.column.title}: {source['model_title']} on {source['dataset']} ({measured.direction} is better)"
-    foreign = panel.card.published and unlike(table, panel)
-    return f"{title}, beside numbers published for {panel.card.published_for}" if foreign else title
+        return f"{panel.column.title}: no results of {panel.part.model} on {panel.part.dataset}"
+    cell = measured.cell
+    title = f"{panel.column.title}: {cell.model_title} on {cell.dataset} ({measured.direction} is better)"
+    foreign = panel.column.published and unlike(table, panel)
+    return f"{title}, beside numbers published for {panel.column.part.published_for}" if foreign else title
 
 
 def provenance(table: Table, panel: Panel) -> str:
     """Where the published numbers come from, and whether ours are of the same network and images."""
     differing = unlike(table, panel)
-    plain = f"Published numbers are of {panel.card.published_for}."
-    if not panel.card.published or not differing:
-        return plain if panel.card.published else "The paper prints no such number."
+    plain = f"Published numbers are of {panel.column.part.published_for}."
+    if not panel.column.published or not differing:
+        return plain if panel.column.published else "The paper prints no such number."
     return f"{plain} Ours are of {' and '.join(differing)}: there is nothing to reproduce here."
 
 
@@ -62,13 +62,13 @@ def unlike(table: Table, panel: Panel) -> list[str]:
     measured = panel.measured
     if measured is None:
         return []
-    source = measured.source
-    network = source["model"] not in {panel.card.model, *panel.card.also}
-    told = [f"another network, {source['model_title']}"] if network else []
-    if source["model"] == panel.card.model and source["weights"] not in table.weights:
-        told.append(f"other weights, {source['model_title']}")
-    images = source["dataset"] != panel.card.dataset
-    return told + ([f"another data set, {source['dataset']}"] if images else [])
+    cell, model = measured.cell, measured.cell.identity.model
+    network = model.name not in {panel.column.part.model, *panel.column.part.also}
+    told = [f"another network, {cell.model_title}"] if network else []
+    if model.name == panel.column.part.model and model.weights not in table.weights:
+        told.append(f"other weights, {cell.model_title}")
+    images = cell.dataset != panel.column.part.dataset
+    return told + ([f"another data set, {cell.dataset}"] if images else [])
 
 
 def _grid(table: Table, panel: Panel, ones: Sequence[Paired | None], reference: Row) -> Grid:
@@ -129,7 +129,7 @@ def _calls(table: Table) -> str:
 
 
 def _exceptions(table: Table, row: Row) -> str:
-    others = {column.model: column.methods[row.name] for column in table.columns if row.name in column.methods}
+    others = {part.model: part.methods[row.name] for part in table.parts if row.name in part.methods}
     return "".join(f" (in the columns of {model} {call})" for model, call in others.items())
 
 
@@ -145,28 +145,27 @@ def _statistics(reference: Row) -> str:
 
 def _record(table: Table, panel: Panel, entry: Entry) -> dict[str, Any]:
     column, result = panel.column, entry.result
-    source = result.source if result else {}
-    found = result.estimate if result else None
     dropped = result.dropped if result else {}
+    computed = measured_on(result.cell) if result else {}
     return {
         "column": column.name,
         "row": entry.row.name,
         "title": entry.row.title,
         "control": entry.row.control,
-        "dataset": column.dataset,
-        "model": column.model,
-        "model_title": source.get("model_title"),
-        "weights": source.get("weights"),
-        "method": table.call(entry.row, column),
-        "metric": column.metric,
+        "dataset": panel.part.dataset,
+        "model": panel.part.model,
+        "model_title": result.cell.model_title if result else None,
+        **{key: computed.get(key) for key in ("weights", "select", "shuffle", "seed", "precision", "device")},
+        "method": table.call(entry.row, panel.part),
+        "metric": panel.part.metric,
         "variant": column.variant,
         "direction": result.direction if result else None,
         "published": entry.published,
-        "published_for": panel.card.published_for,
+        "published_for": panel.column.part.published_for,
         "same_setting": not unlike(table, panel) if panel.measured else None,
-        **_values(found),
+        **_values(result.estimate if result else None),
         "difference": entry.difference,
-        "n": found.n if found else 0,
+        "n": result.estimate.n if result else 0,
         "n_dropped": sum(dropped.values()),
         "dropped": dropped,
     }

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from stored import held, masks
+from stored import masks, scored
 
-from rapbench.report.cards import card
-from rapbench.report.comparison import Selection, compared
-from rapbench.report.implied import class_ious, coin_flip_share, paragraphs, shares
+from rapbench.papers.card import table
+from rapbench.papers.comparison import compared
+from rapbench.papers.implied import class_ious, coin_flip_share, paragraphs, shares
+from rapbench.results.select import Filter
 
 
 def counted(seed: int, share: float) -> tuple[np.ndarray, np.ndarray]:
@@ -76,8 +77,8 @@ def test_the_coin_flip_of_the_paper_implies_a_foreground_of_a_quarter() -> None:
 
 
 def told(*cells: object) -> list[str]:
-    table = card("rap2020/table1")
-    return list(paragraphs(table, compared(table, cells, Selection())))  # type: ignore[arg-type]
+    card = table("rap2020/table1")
+    return list(paragraphs(card, compared(card, cells, Filter())))  # type: ignore[arg-type]
 
 
 def test_the_printed_table_alone_gives_its_implications() -> None:
@@ -98,6 +99,6 @@ def test_the_shares_of_foreground_that_all_rows_allow_are_bounded() -> None:
 
 
 def test_what_finding_nothing_scores_is_printed_where_it_was_measured() -> None:
-    nothing = held("all_background", masks(zero=[[0, 0, 4, 12]]), metric="segmentation", dataset="voc")
+    nothing = scored("all_background", masks(zero=[[0, 0, 4, 12]]), metric="segmentation", dataset="voc")
     (line,) = [line for line in told(nothing) if "measured" in line]
     assert line == "voc: a map that finds nothing scores 75.00/37.50 here (pixel accuracy/mIOU, measured)."

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from rapbench.core.errors import BadConfig
-from rapbench.run.claims import Claims
+from rapbench.results.claims import Claims
 
 
 def test_a_task_is_claimed_once_until_it_is_released(tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_leaving_gives_everything_back(tmp_path: Path) -> None:
 
 
 def test_the_lease_of_a_process_that_is_gone_is_broken_at_once(tmp_path: Path) -> None:
-    code = "import os, sys; from pathlib import Path; from rapbench.run.claims import Claims\n"
+    code = "import os, sys; from pathlib import Path; from rapbench.results.claims import Claims\n"
     code += "claims = Claims(Path(sys.argv[1])); claims.__enter__(); claims.take('a'); os._exit(9)"
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
     assert (tmp_path / "a").exists()

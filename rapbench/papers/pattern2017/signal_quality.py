@@ -24,10 +24,10 @@ from rapbench.relprop.moments import Moments, observed
 from rapbench.relprop.quality import Correlations, Directions, Samples, Spread, readouts, samples
 from rapbench.relprop.signal import normalised, weighted_layers
 from rapbench.relprop.trace import trace
+from rapbench.results.cell import Cell, DatasetIdentity, Identity, MethodIdentity, MetricIdentity, ModelIdentity
+from rapbench.results.store import Block, Store
 from rapbench.run.fit import BATCH, moments
 from rapbench.run.plan import Experiment, versions
-from rapbench.run.spec import Cell
-from rapbench.run.store import Block, Store
 from rapbench.run.stream import Images, cut, inputs
 
 ESTIMATORS = ("random", "S_w", "S_a", "S_a+-")
@@ -183,7 +183,7 @@ def store(experiment: Experiment, watched: Callable[[int], AbstractContextManage
     quality = Quality(*thirds(experiment.dataset, experiment.dataset_name, count), seed=seed)
     cell, held = _cell(experiment, quality), Store(experiment.spec.out / FOLDER)
     folder = held.open(cell)
-    if not held.shards(cell):
+    if not held.files(cell):
         with watched(
             sum(found.stop - found.start for found in (quality.fitting, quality.reading, quality.scoring))
         ) as step:
@@ -196,25 +196,30 @@ def store(experiment: Experiment, watched: Callable[[int], AbstractContextManage
 def _cell(experiment: Experiment, quality: Quality) -> Cell:
     model = experiment.classifier
     sets = {key: getattr(quality, key) for key in ("fitting", "reading", "scoring")}
-    images = {key: [found.dataset.fingerprint, found.start, found.stop] for key, found in sets.items()}
-    identity = {
-        "rapbench": __version__,
-        "dataset": {"name": experiment.dataset_name, **images},
-        "model": {"name": model.name, "weights": model.weights, "digest": model.digest},
-        "method": {"name": "signal_estimators", "parameters": {}, "backend": "native"},
-        "metric": {"name": FOLDER, "parameters": {"positions": quality.positions, "units": quality.units}},
-        "seed": quality.seed,
-        "device": experiment.device.type,
-    }
-    display = {
-        "dataset": experiment.dataset_name,
-        "model": model.name,
-        "model_title": model.title,
-        "weights": model.weights,
-        "method": "signal_estimators",
-        "method_title": "Signal estimators",
-        "backend": "native",
-        "metric": FOLDER,
-        "signed": True,
-    }
-    return Cell(identity=identity, display=display, limit=0)
+    identity = Identity(
+        rapbench=__version__,
+        dataset=DatasetIdentity(
+            name=experiment.dataset_name,
+            parameters={key: found.dataset.fingerprint for key, found in sets.items()},
+            fingerprint=experiment.dataset.fingerprint,
+        ),
+        model=ModelIdentity(name=model.name, weights=model.weights, digest=model.digest),
+        method=MethodIdentity(name="signal_estimators", parameters={}, backend="native"),
+        metric=MetricIdentity(
+            name=FOLDER,
+            parameters={"positions": quality.positions, "units": quality.units}
+            | {key: [found.start, found.stop] for key, found in sets.items()},
+        ),
+        seed=quality.seed,
+        precision="fp32",
+        device=experiment.device.type,
+    )
+    return Cell(
+        identity=identity,
+        dataset=experiment.dataset_name,
+        model_title=model.title,
+        method="signal_estimators",
+        method_title="Signal estimators",
+        metric=FOLDER,
+        signed=True,
+    )

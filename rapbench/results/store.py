@@ -1,6 +1,6 @@
-"""Rows on disk: one folder a cell, with its spec and Parquet shards that appear whole or not at all.
+"""Rows on disk: one folder a cell, with its spec and a Parquet file a block, which appears whole or not at all.
 
-A shard's name ends in digits of its content's hash: one that was damaged, torn or half copied counts as missing.
+The file's name ends in digits of its content's hash: one that was damaged, torn or half copied counts as missing.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ import io
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +23,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from rapbench.core.errors import BadConfig, SpecMismatch
-from rapbench.run.spec import Cell
+from rapbench.results.cell import Cell
 
 Columns = Mapping[str, NDArray[Any]]
 
@@ -38,19 +39,19 @@ class Incident(NamedTuple):
 
 @dataclass(frozen=True)
 class Block:
-    """Images `start` to `stop` (exclusive) of a run: what one shard holds."""
+    """Images `start` to `stop` (exclusive) of a run: what one file holds."""
 
     start: int
     stop: int
 
     @property
     def stem(self) -> str:
-        """What a shard's file name begins with; the first digits of its content's hash follow."""
+        """What its file's name begins with; the first digits of its content's hash follow."""
         return f"{self.start:07d}-{self.stop:07d}"
 
 
 @dataclass(frozen=True)
-class Shard:
+class BlockFile:
     """A file with a block's rows that is whole.
 
     `origin` tells what computed it: versions of libraries, and the device.
@@ -61,7 +62,7 @@ class Shard:
     origin: Mapping[str, str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rows:
     """What the store holds of a cell: a row an image, and what happened while reading them."""
 
@@ -75,6 +76,19 @@ class Rows:
     def noted(self) -> dict[str, int]:
         """How many images were used though they are unusual, by note."""
         return dict(Counter(entry.reason for entry in self.incidents if not entry.skipped))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Held:
+    """A cell that a store holds; its rows are read when they are first looked at."""
+
+    cell: Cell
+    read: Callable[[], Rows]
+
+    @cached_property
+    def rows(self) -> Rows:
+        """What the store holds of it."""
+        return self.read()
 
 
 class Store:
@@ -93,27 +107,23 @@ class Store:
         folder = self.root / cell.folder
         path = folder / "spec.json"
         if not path.exists():
-            write_whole(path, json.dumps({"identity": cell.identity, "display": cell.display}, indent=2).encode())
-        try:
-            held = json.loads(path.read_text())["identity"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise SpecMismatch(f"{path} is not a spec; move the folder away or choose another --out") from error
-        if held != json.loads(json.dumps(cell.identity)):
+            write_whole(path, json.dumps(cell.document(), indent=2).encode())
+        if _spec(path).identity.document() != cell.identity.document():
             raise SpecMismatch(f"{folder} holds another experiment; move it away or choose another --out")
         return folder
 
-    def shards(self, cell: Cell) -> dict[int, Shard]:
-        """The whole shards of a cell by the position they start at; of several, the longest."""
-        return _shards(self.root / cell.folder, "*")
+    def files(self, cell: Cell) -> dict[int, BlockFile]:
+        """The whole files of a cell by the position they start at; of several, the longest."""
+        return _files(self.root / cell.folder, "*")
 
     def has(self, cell: Cell, block: Block) -> bool:
         """Whether a block's rows are there and whole."""
-        return covers(_shards(self.root / cell.folder, f"{block.start:07d}-*"), block)
+        return covers(_files(self.root / cell.folder, f"{block.start:07d}-*"), block)
 
     def write(
         self, cell: Cell, block: Block, columns: Columns, incidents: list[Incident], origin: Mapping[str, str]
     ) -> None:
-        """Writes one shard; a column is (N,) or (N, L)."""
+        """Writes one block's file; a column is (N,) or (N, L)."""
         arrays = {key: pa.array(list(a) if a.ndim > 1 else a) for key, a in columns.items()}
         notes = {"incidents": json.dumps(incidents), "origin": json.dumps(origin)}
         sink = pa.BufferOutputStream()
@@ -123,58 +133,65 @@ class Store:
 
     def rows(self, cell: Cell, blocks: list[Block]) -> Rows:
         """The rows of the given blocks, in order."""
-        shards = self.shards(cell)
-        return _read([(block, shards[block.start].path) for block in blocks if covers(shards, block)])
+        files = self.files(cell)
+        return _read([(block, files[block.start].path) for block in blocks if covers(files, block)])
 
-    def cells(self) -> Iterator[Cell]:
+    def held(self) -> Iterator[Held]:
         """Every cell that the folder holds, ordered by name."""
         for path in sorted(self.root.glob("*/spec.json")):
-            spec = json.loads(path.read_text())
             stops = [int(file.name.split("-")[1]) for file in path.parent.glob("*-*-*.parquet")]
-            yield Cell(identity=spec["identity"], display=spec["display"], limit=max(stops, default=0))
+            cell = _spec(path, limit=max(stops, default=0))
+            yield Held(cell=cell, read=partial(self._all_rows, cell))
 
-    def held(self, cell: Cell) -> Rows:
+    def _all_rows(self, cell: Cell) -> Rows:
         """All rows that the folder holds of a cell, in order."""
-        shards = self.shards(cell)
-        return _read([(shards[start].block, shards[start].path) for start in sorted(shards)])
+        files = self.files(cell)
+        return _read([(files[start].block, files[start].path) for start in sorted(files)])
 
 
-def _shards(folder: Path, pattern: str) -> dict[int, Shard]:
-    found: dict[int, Shard] = {}
+def _spec(path: Path, limit: int = 0) -> Cell:
+    try:
+        return Cell.parse(json.loads(path.read_text()), limit)
+    except (ValueError, KeyError, TypeError) as error:
+        raise SpecMismatch(f"{path} is not a spec; move the folder away or choose another --out") from error
+
+
+def _files(folder: Path, pattern: str) -> dict[int, BlockFile]:
+    found: dict[int, BlockFile] = {}
     for path in sorted(folder.glob(f"{pattern}.parquet"), reverse=True):  # of one start, the longest comes first
-        shard = _whole(path)
-        if shard and shard.block.start not in found:
-            found[shard.block.start] = shard
+        file = _whole(path)
+        if file and file.block.start not in found:
+            found[file.block.start] = file
     return found
 
 
-def _whole(path: Path) -> Shard | None:
-    """The shard in a file; None where its content is not what its name says."""
+def _whole(path: Path) -> BlockFile | None:
+    """The block file at a path; None where its content is not what its name says."""
     try:
         start, stop, digits = path.stem.split("-")
         content = path.read_bytes()
         if _digits(content) != digits:
             return None
         notes = pq.read_schema(io.BytesIO(content)).metadata
-        return Shard(Block(int(start), int(stop)), path, json.loads(notes[b"origin"]))
+        return BlockFile(Block(int(start), int(stop)), path, json.loads(notes[b"origin"]))
     except (OSError, ValueError, KeyError, pa.ArrowException):
         return None
 
 
-def covers(shards: Mapping[int, Shard], block: Block) -> bool:
-    """Whether a block's rows are among the shards of a cell by their start."""
-    shard = shards.get(block.start)
-    return shard is not None and shard.block.stop >= block.stop
+def covers(files: Mapping[int, BlockFile], block: Block) -> bool:
+    """Whether a block's rows are among the files of a cell by their start."""
+    file = files.get(block.start)
+    return file is not None and file.block.stop >= block.stop
 
 
 def _digits(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:8]
 
 
-def _read(shards: list[tuple[Block, Path]]) -> Rows:
+def _read(files: list[tuple[Block, Path]]) -> Rows:
     frames: list[pd.DataFrame] = []
     incidents: list[Incident] = []
-    for block, path in shards:
+    for block, path in files:
         table = pq.read_table(path)
         frame = table.to_pandas()
         if len(frame):

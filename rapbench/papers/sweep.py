@@ -9,20 +9,19 @@ from statistics import mean
 from typing import Any
 
 from rapbench.core.catalogue import parse_call
-from rapbench.report.cards import Table
-from rapbench.report.comparison import Entry, Panel
+from rapbench.papers.card import Table
+from rapbench.papers.comparison import Entry, Panel
+from rapbench.papers.implied import paragraphs
+from rapbench.papers.published import heading, provenance, unlike
 from rapbench.report.formats import Document, Grid, interval, number
-from rapbench.report.implied import paragraphs
-from rapbench.report.published import heading, provenance, unlike
-from rapbench.report.tables import Held, Result
+from rapbench.report.tables import Result, measured_on
+from rapbench.results.select import names
 
 NEAR = 0.05
 """A reading this far from the published number, relative to it, still comes near."""
 
 _BEST = 3
 """Readings of a column to print, besides the table's own."""
-
-_SOURCE = ("dataset", "model", "model_title", "weights", "method", "backend")
 
 RULE = (
     f"A reading comes near where the published number lies in its 95 % interval or within {100 * NEAR:.0f} % of it. "
@@ -96,15 +95,11 @@ def _readings(panel: Panel, entry: Entry, published: float) -> tuple[Reading, ..
     found = [
         Reading(result=result, published=published, in_table=result is entry.result)
         for held in panel.held
-        if _method(held) == entry.row.name
+        if held.cell.identity.method.name == entry.row.name
         for name, result in held.results.items()
         if any(fnmatchcase(name, pattern) for pattern in panel.column.readings) and result.estimate.value is not None
     ]
     return tuple(sorted(found, key=lambda reading: (reading.distance, not reading.in_table)))
-
-
-def _method(held: Held) -> str:
-    return parse_call(held.display["method"]).name
 
 
 def document(name: str, table: Table, panels: Sequence[Panel], *, closest: int) -> Document:
@@ -119,7 +114,7 @@ def document(name: str, table: Table, panels: Sequence[Panel], *, closest: int) 
     cells = swept(panels)
     return Document(
         title=f"Readings of {table.title} ({table.source})",
-        notes=(RULE, f"`rapbench run --config {table.sweep_config}` adds the readings that need other rows."),
+        notes=(RULE, f"`rapbench run {name} --sweep` adds the readings that need other rows."),
         grids=(_summary(cells), _fits(cells), *(_grid(table, cell, closest) for cell in cells)),
         remarks=tuple(dict.fromkeys(paragraphs(table, panels))),
         about={"table": name, "title": table.title, "source": table.source, "near": NEAR},
@@ -164,8 +159,8 @@ def _fits(cells: Sequence[Swept]) -> Grid:
 
 
 def _runs_as_the_table(cell: Swept, reading: Reading) -> bool:
-    ours = cell.entry.result
-    return ours is not None and reading.result.label == ours.label
+    ours, theirs = cell.entry.result, reading.result.cell
+    return ours is not None and names([ours.cell]) == names([theirs])
 
 
 def _fit(readings: Sequence[Reading]) -> tuple[str, str, str]:
@@ -174,7 +169,7 @@ def _fit(readings: Sequence[Reading]) -> tuple[str, str, str]:
 
 
 def _of(panel: Panel) -> tuple[str, str]:
-    return panel.column.title, f"{panel.column.model} on {panel.column.dataset}"
+    return panel.column.title, f"{panel.part.model} on {panel.part.dataset}"
 
 
 def _grid(table: Table, cell: Swept, closest: int) -> Grid:
@@ -207,10 +202,9 @@ def _mark(cell: Swept, group: Sequence[Reading]) -> str:
 
 def _name(reading: Reading) -> tuple[str, str]:
     """Method and variant, with the metric's parameters where it has some."""
-    source = reading.result.source
-    parameters = parse_call(source["metric"]).parameters
-    suffix = f" {parse_call(source['metric'])}" if parameters else ""
-    return reading.result.label, f"{reading.result.variant}{suffix}"
+    cell = reading.result.cell
+    suffix = f" {cell.metric}" if parse_call(cell.metric).parameters else ""
+    return names([cell])[0], f"{reading.result.variant}{suffix}"
 
 
 def _group_name(group: Sequence[Reading]) -> tuple[str, str]:
@@ -232,10 +226,11 @@ def _record(table: Table, cell: Swept, place: int) -> dict[str, Any]:
         "column": cell.panel.column.name,
         "row": cell.entry.row.name,
         "rank": place + 1,
-        **{key: result.source[key] for key in (*_SOURCE, "metric")},
+        "model_title": result.cell.model_title,
+        **measured_on(result.cell),
         "variant": result.variant,
         "published": reading.published,
-        "published_for": cell.panel.card.published_for,
+        "published_for": cell.panel.column.part.published_for,
         "same_setting": not unlike(table, cell.panel),
         **{key: getattr(found, key) for key in ("value", "ci_low", "ci_high", "n")},
         "distance": reading.distance,

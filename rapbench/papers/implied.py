@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from math import sqrt
 from typing import NamedTuple
 
-from rapbench.report.cards import Table
-from rapbench.report.comparison import Panel
+from rapbench.papers.card import Table
+from rapbench.papers.comparison import Panel
 from rapbench.report.formats import number
 
 COIN_FLIP = 3.0
@@ -72,9 +72,9 @@ def coin_flip_share(miou: float) -> float | None:
 
 def paragraphs(table: Table, panels: Sequence[Panel]) -> Iterator[str]:
     """What the published numbers of a table imply, and how that compares with what was measured."""
-    pairs = {accuracy.card.published_for: _pairs(table, accuracy, miou) for accuracy, miou in _scored(panels)}
+    pairs = {accuracy.column.part.published_for: _pairs(table, accuracy, miou) for accuracy, miou in _scored(panels)}
     for accuracy, miou in _scored(panels):
-        where = accuracy.card.published_for
+        where = accuracy.column.part.published_for
         yield _foregrounds(where, pairs[where])
         for pair in pairs[where]:
             if abs(pair.accuracy - 50) <= COIN_FLIP and (share := coin_flip_share(pair.miou)):
@@ -89,15 +89,15 @@ def _scored(panels: Sequence[Panel]) -> list[tuple[Panel, Panel]]:
         (one, other)
         for one in panels
         for other in panels
-        if one.card.published_for == other.card.published_for
-        and one.card.variant.startswith("pixel_accuracy@")
-        and other.card.variant == one.card.variant.replace("pixel_accuracy", "miou")
+        if one.column.part.published_for == other.column.part.published_for
+        and one.column.variant.startswith("pixel_accuracy@")
+        and other.column.variant == one.column.variant.replace("pixel_accuracy", "miou")
     ]
 
 
 def _pairs(table: Table, accuracy: Panel, miou: Panel) -> list[Pair]:
-    both = [row for row in table.rows if row.name in accuracy.card.published and row.name in miou.card.published]
-    return [Pair(row.title, accuracy.card.published[row.name], miou.card.published[row.name]) for row in both]
+    both = [row for row in table.rows if row.name in accuracy.column.published and row.name in miou.column.published]
+    return [Pair(row.title, accuracy.column.published[row.name], miou.column.published[row.name]) for row in both]
 
 
 def _foregrounds(where: str, pairs: Sequence[Pair]) -> str:
@@ -138,7 +138,7 @@ def _trivial(accuracy: Panel, miou: Panel) -> Iterator[str]:
     for one, other in zip(accuracy.entries, miou.entries, strict=True):
         if one.row.name == "all_background" and one.value is not None and other.value is not None:
             yield (
-                f"{accuracy.column.dataset}: a map that finds nothing scores {number(one.value)}/{number(other.value)} "
+                f"{accuracy.part.dataset}: a map that finds nothing scores {number(one.value)}/{number(other.value)} "
                 "here (pixel accuracy/mIOU, measured)."
             )
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
+from stored import cell, held
 
-from rapbench.report.digit_figures import Figure4, MaskedDigit, masked_digits
-from rapbench.report.figures import Stored, rendered
+from rapbench.papers.deeplift2017.figure4 import Figure4, MaskedDigit, masked_digits
+from rapbench.report.figures import rendered
+from rapbench.results.store import Held
 
-PARAMETERS = {"pairs": "8-3 8-6", "pixels": 157}
 
-
-def stored(method: str, shift: float, *, pairs: str = "8-3 8-6", dataset: str = "mnist", count: int = 40) -> Stored:
+def stored(
+    method: str, shift: float, *, pairs: str = "8-3 8-6", dataset: str = "mnist", count: int = 40, **given: Any
+) -> Held:
     """Rows of as many eights and nines, whose eights lose `shift` more than noise."""
     generator = np.random.default_rng(1)
     before = generator.normal(5, 1, (2 * count, 10))
@@ -26,14 +30,12 @@ def stored(method: str, shift: float, *, pairs: str = "8-3 8-6", dataset: str = 
             "num_non_finite": [1] + [0] * (2 * count - 1),
         }
     )
-    name = method.partition("(")[0]
-    display = {"dataset": dataset, "model_title": "net", "method": method, "method_title": name, "backend": "native"}
-    identity = {"method": {"name": name}, "metric": {"parameters": PARAMETERS | {"pairs": pairs}}, "seed": 0}
-    return Stored(identity=identity, display=display | {"metric": "digit_conversion", "signed": True}, rows=rows)
+    chosen = f"digit_conversion(pairs={pairs})"
+    return held(cell(method, metric=chosen, dataset=dataset, model="mnist_cnn", title="net", **given), rows)
 
 
-def drops(one: Stored, target: int) -> np.ndarray:
-    rows = one.rows[(one.rows["origin"] == 8) & (one.rows["num_non_finite"] == 0)]
+def drops(one: Held, target: int) -> np.ndarray:
+    rows = one.rows.frame.query("origin == 8 and num_non_finite == 0")
     return np.stack(rows["log_odds"].to_list())[:, target] - np.stack(rows["log_odds_erased"].to_list())[:, target]
 
 
@@ -42,7 +44,7 @@ def test_there_is_a_panel_a_pair_and_a_box_a_method_in_the_papers_order() -> Non
     (drawing,) = Figure4()([stored(method, n) for n, method in enumerate(methods)])
     panels = drawing.figure.axes
     assert [axes.get_title() for axes in panels] == ["8 → 3, n = 39", "8 → 6, n = 39"]
-    names = ["guided_backprop", "gradient", "integrated_gradients\n(steps=5)", "something", "deeplift"]
+    names = ["Guided Backprop", "Gradient", "Integrated Gradients\n(steps=5)", "something", "DeepLIFT"]
     for axes in panels:
         assert [text.get_text() for text in axes.get_xticklabels()] == names
         assert len(axes.patches) == 5

@@ -11,20 +11,24 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from rapbench.core.types import Variant
 from rapbench.metrics.digit_conversion import DigitConversion, Pair, drops
-from rapbench.report.figures import Drawing, Stored, label, styled
-from rapbench.report.statistics import estimate
+from rapbench.report.figures import COLOURS, Drawing, bare, called, styled
+from rapbench.report.statistics import estimate, sound
+from rapbench.report.tables import measured_on
+from rapbench.results.select import Group, grouped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
+    from rapbench.results.store import Held
+
 _ORDER = ("guided_backprop", "gradient", "input_gradient", "integrated_gradients")
 """Methods that the paper compares with, in its order; others, DeepLIFT last, stand behind them."""
 _MOST_PANELS = 6
 _TITLE_WIDTH = 18
-_BLUE, _ORANGE, _RED = "#9DB8CC", "#E69F00", (0.65, 0.08, 0.05)
+_RED = (0.65, 0.08, 0.05)
+"""Of pixels that go."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,66 +42,62 @@ class Figure4:
 
     metric: ClassVar[str] = "digit_conversion"
 
-    @property
-    def command(self) -> str:
-        return "rapbench run --config configs/deeplift2017_figure4.toml --data-root DIR"
-
-    def __call__(self, stored: Sequence[Stored]) -> list[Drawing]:
-        groups: dict[tuple[str, ...], list[Stored]] = {}
-        for one in ordered(stored):
-            groups.setdefault(tuple(one.display[key] for key in ("dataset", "model_title", "metric")), []).append(one)
-        tables = {key: pd.concat(map(_points, group), ignore_index=True) for key, group in groups.items()}
-        return [
-            Drawing(suffix="" if len(groups) == 1 else _suffix(key), figure=_boxes(group), points=tables[key])
-            for key, group in sorted(groups.items())
-            if len(tables[key])
-        ]
+    def __call__(self, held: Sequence[Held]) -> list[Drawing]:
+        groups = sorted(grouped(ordered(held), lambda one: one.cell), key=_suffix)
+        found = [_drawing(group, "" if len(groups) == 1 else _suffix(group)) for group in groups]
+        return [drawing for drawing in found if len(drawing.points)]
 
 
-def _suffix(key: tuple[str, ...]) -> str:
-    return "_".join("".join(c if c.isalnum() else "-" for c in part).strip("-") for part in key)
+def _drawing(group: Group[Held], suffix: str) -> Drawing:
+    points = [_points(one) for one in group.members]
+    drawn = [one for one, numbers in zip(group.members, points, strict=True) if len(numbers)]
+    missing = tuple(f"{called(one.cell)} has no defined image" for one in group.members if one not in drawn)
+    table = pd.concat(points, ignore_index=True)
+    figure = _boxes(drawn, table) if drawn else Figure()
+    return Drawing(suffix=suffix, figure=figure, points=table, notes=missing)
 
 
-def ordered(stored: Sequence[Stored]) -> list[Stored]:
+def _suffix(group: Group[Held]) -> str:
+    parts = (group.cell.dataset, group.cell.model_title, group.cell.metric, group.remark)
+    return "_".join("".join(c if c.isalnum() else "-" for c in part).strip("-") for part in parts if part)
+
+
+def ordered(held: Sequence[Held]) -> list[Held]:
     """In the order in which the figure shows methods."""
-    return sorted(stored, key=_place)
+    return sorted(held, key=_place)
 
 
-def _place(stored: Stored) -> tuple[bool, int, int, str]:
-    name = str(stored.identity["method"]["name"])
+def _place(held: Held) -> tuple[bool, int, int, str]:
+    name, label = held.cell.identity.method.name, called(held.cell)
     place = _ORDER.index(name) if name in _ORDER else len(_ORDER)
-    return name.startswith("deeplift"), place, len(_label(stored)), _label(stored)
-
-
-def _label(stored: Stored) -> str:
-    display = stored.display
-    return label(display["method_title"], display["method"], display["backend"])
+    return name.startswith("deeplift"), place, len(label), label
 
 
 def _wrapped(name: str) -> str:
     return textwrap.fill(name, _TITLE_WIDTH, break_long_words=False)
 
 
-def _metric(stored: Stored) -> DigitConversion:
-    return DigitConversion(**stored.identity["metric"]["parameters"])
+def _metric(held: Held) -> DigitConversion:
+    return DigitConversion(**held.cell.identity.metric.parameters)
 
 
-def _points(stored: Stored) -> pd.DataFrame:
+def _points(held: Held) -> pd.DataFrame:
     """A row a pair of digits: the median with its interval, the mean, quartiles, and the share of flipped images."""
-    variants = _metric(stored).variants(signed=stored.display["signed"])
-    display = {key: stored.display[key] for key in ("dataset", "model_title", "method", "backend")}
+    cell = held.cell
+    variants = _metric(held).variants(signed=cell.signed)
     rows = []
-    for pair in _metric(stored).conversions:
+    for pair in _metric(held).conversions:
         median, mean, flipped = (
-            estimate(variants[name], stored.rows, seed=stored.identity["seed"])
+            estimate(variants[name], held.rows.frame, seed=cell.identity.seed)
             for name in (f"log_odds@{_name(pair)}", f"log_odds@{_name(pair)}:mean", f"flipped@{_name(pair)}")
         )
         if median.n:
-            low, high = np.percentile(_drops(stored, pair), [25, 75])
+            low, high = np.percentile(_drops(held, pair), [25, 75])
             ends = {"ci_low": median.ci_low, "ci_high": median.ci_high, "q1": low, "q3": high}
             means = {"mean": mean.value, "mean_ci_low": mean.ci_low, "mean_ci_high": mean.ci_high}
             numbers = {"median": median.value, **ends, **means, "flipped": flipped.value}
-            rows.append({**display, "pair": _name(pair), "n": median.n, **numbers})
+            told = {**measured_on(cell), "model_title": cell.model_title, "name": called(cell)}
+            rows.append({**told, "pair": _name(pair), "n": median.n, **numbers})
     return pd.DataFrame(rows)
 
 
@@ -105,47 +105,60 @@ def _name(pair: Pair) -> str:
     return f"{pair[0]}-{pair[1]}"
 
 
-def _drops(stored: Stored, pair: Pair) -> NDArray[np.float64]:
+def _drops(held: Held, pair: Pair) -> NDArray[np.float64]:
     """D (N,) of the images that count for a pair."""
-    variant: Variant = _metric(stored).variants(signed=stored.display["signed"])[f"log_odds@{_name(pair)}"]
-    rows = stored.rows
-    for holds in variant.undefined.values():
-        rows = rows[~holds(rows)] if len(rows) else rows
+    rows = sound(_metric(held).variants(signed=held.cell.signed)[f"log_odds@{_name(pair)}"], held.rows.frame)
     values = drops(rows, pair) if len(rows) else np.empty(0)
     return values[np.isfinite(values)]
 
 
-def _panels(group: list[Stored]) -> dict[str, list[NDArray[np.float64]]]:
-    """By the title of a panel, the values of each method's box."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Panel:
+    """Boxes side by side: the values of each, and the ends of its notch; no notches where there are no ends."""
+
+    title: str
+    boxes: list[NDArray[np.float64]]
+    notches: list[tuple[float, float]] | None
+
+
+def _panels(group: Sequence[Held], points: pd.DataFrame) -> list[_Panel]:
     pairs = _metric(group[0]).conversions
     values = {pair: [_drops(one, pair) for one in group] for pair in pairs}
     values = {pair: boxes for pair, boxes in values.items() if all(map(len, boxes))}
     if len(pairs) <= _MOST_PANELS:
-        return {f"{o} → {t}, n = {len(boxes[0])}": boxes for (o, t), boxes in values.items()}
+        return [_pair_panel(pair, boxes, points) for pair, boxes in values.items()]
     medians = np.array([[np.median(box) for box in boxes] for boxes in values.values()])
-    return {f"medians of {len(medians)} pairs of digits": list(medians.T)}
+    return [_Panel(title=f"medians of {len(medians)} pairs of digits", boxes=list(medians.T), notches=None)]
 
 
-def _boxes(group: list[Stored]) -> Figure:
-    panels, names = _panels(group), [_label(one).replace(" (", "\n(") for one in group]
-    colours = [_ORANGE if one.identity["method"]["name"].startswith("deeplift") else _BLUE for one in group]
+def _pair_panel(pair: Pair, boxes: list[NDArray[np.float64]], points: pd.DataFrame) -> _Panel:
+    """The notches are the intervals of the points."""
+    own = points[points["pair"] == _name(pair)]
+    ends = own[["ci_low", "ci_high"]].fillna(own["median"].to_frame("ci_low").assign(ci_high=own["median"]))
+    title = f"{pair[0]} → {pair[1]}, n = {len(boxes[0])}"
+    return _Panel(title=title, boxes=boxes, notches=[(low, high) for low, high in ends.to_numpy(np.float64)])
+
+
+def _boxes(group: Sequence[Held], points: pd.DataFrame) -> Figure:
+    panels, names = _panels(group, points), [called(one.cell).replace(" (", "\n(") for one in group]
+    ours = [one.cell.identity.method.name.startswith("deeplift") for one in group]
     with styled():
         figure = Figure(figsize=(0.36 * len(group) * len(panels) + 1, 3.4), layout="constrained")
         grid = figure.subplots(1, len(panels), squeeze=False)[0]
-        for axes, (title, boxes) in zip(grid, panels.items(), strict=True):
-            _draw(axes, boxes, colours)
-            axes.set_title(title)
+        for axes, panel in zip(grid, panels, strict=True):
+            _draw(axes, panel, [COLOURS[0] if own else COLOURS[5] for own in ours])
+            axes.set_title(panel.title)
             axes.set_xticks(range(1, len(names) + 1), names, rotation=60, ha="right", rotation_mode="anchor")
         grid[0].set_ylabel("drop of the log-odds\nof the original class")
     return figure
 
 
-def _draw(axes: Axes, boxes: list[NDArray[np.float64]], colours: list[str]) -> None:
+def _draw(axes: Axes, panel: _Panel, colours: list[str]) -> None:
     thin = {"linewidth": 0.7}
     drawn = axes.boxplot(
-        boxes,
-        notch=True,
-        conf_intervals=[_interval(box) for box in boxes],
+        panel.boxes,
+        notch=panel.notches is not None,
+        conf_intervals=panel.notches,
         widths=0.7,
         patch_artist=True,
         boxprops=thin,
@@ -155,18 +168,9 @@ def _draw(axes: Axes, boxes: list[NDArray[np.float64]], colours: list[str]) -> N
         flierprops={"marker": ".", "markersize": 1.5, "markeredgecolor": "0.5"},
     )
     for patch, colour in zip(drawn["boxes"], colours, strict=True):
-        patch.set_facecolor(colour)
+        patch.set(facecolor=colour, alpha=0.7)
     axes.axhline(0, color="0.5", linewidth=0.6, zorder=0)
-    axes.grid(axis="y", color="0.9", linewidth=0.4)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-def _interval(values: NDArray[np.float64]) -> tuple[float, float]:
-    """95 % interval of the median by order statistics. Source: Conover 1999, Section 3.2."""
-    ordered, reach = np.sort(values), 0.98 * np.sqrt(len(values))
-    low, high = np.clip([len(values) / 2 - reach, len(values) / 2 + reach], 0, len(values) - 1).astype(int)
-    return float(ordered[low]), float(ordered[high])
+    bare(axes)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,32 +5,33 @@ from __future__ import annotations
 import json
 
 import pytest
-from stored import held, masks, ratios
+from stored import masks, ratios, scored
 
-from rapbench.report import sweep
-from rapbench.report.cards import card
-from rapbench.report.comparison import Panel, Selection, compared
+from rapbench.papers import sweep
+from rapbench.papers.card import table
+from rapbench.papers.comparison import Panel, compared
+from rapbench.papers.sweep import Swept, swept
 from rapbench.report.formats import Document, Format, rendered
-from rapbench.report.sweep import Swept, swept
-from rapbench.report.tables import Held
+from rapbench.report.tables import Scored
+from rapbench.results.select import Filter, names
 
-TABLE = card("rap2020/table1")
-
-
-def panels(*cells: Held, **selection: str) -> list[Panel]:
-    return compared(TABLE, cells, Selection(**selection))  # type: ignore[arg-type]
+TABLE = table("rap2020/table1")
 
 
-def cells(*stored: Held) -> dict[tuple[str, str], Swept]:
+def panels(*cells: Scored, **selection: str) -> list[Panel]:
+    return compared(TABLE, cells, Filter(**selection))  # type: ignore[arg-type]
+
+
+def cells(*stored: Scored) -> dict[tuple[str, str], Swept]:
     return {(cell.panel.column.name, cell.entry.row.name): cell for cell in swept(panels(*stored))}
 
 
-def document(*stored: Held, closest: int = 8, **selection: str) -> Document:
+def document(*stored: Scored, closest: int = 8, **selection: str) -> Document:
     return sweep.document("rap2020/table1", TABLE, panels(*stored, **selection), closest=closest)
 
 
 def test_readings_are_ordered_by_distance_from_the_published_number() -> None:
-    found = cells(held("rap", ratios([0.1, 0.3, 0.9])))["vgg16_all", "rap"].readings
+    found = cells(scored("rap", ratios([0.1, 0.3, 0.9])))["vgg16_all", "rap"].readings
     values = [reading.result.estimate.value for reading in found]
     assert sorted(values, key=lambda value: abs((value or 0) - 0.252)) == values
     assert (found[0].result.variant, values[0]) == ("all_median", 0.3)
@@ -40,7 +41,7 @@ def test_readings_are_ordered_by_distance_from_the_published_number() -> None:
 
 def test_a_column_admits_only_readings_of_what_it_says() -> None:
     rows = masks(zero=[[6, 2, 1, 7]])
-    found = cells(held("rap", rows, metric="segmentation", dataset="voc"))
+    found = cells(scored("rap", rows, metric="segmentation", dataset="voc"))
     scores = {
         column: {reading.result.variant.partition("@")[0] for reading in found[column, "rap"].readings}
         for column in ("voc_pix_acc", "voc_miou")
@@ -53,31 +54,31 @@ def test_a_column_admits_only_readings_of_what_it_says() -> None:
 
 def test_other_parameters_and_backends_of_the_method_are_readings_other_methods_are_not() -> None:
     found = cells(
-        held("lrp_a2b1(bias=innvestigate)", ratios([0.4])),
-        held("lrp_a2b1", ratios([0.5])),
-        held("lrp_a2b1", ratios([0.6]), backend="zennit"),
-        held("lrp_alpha_beta", ratios([0.7])),
+        scored("lrp_a2b1(bias=innvestigate)", ratios([0.4])),
+        scored("lrp_a2b1", ratios([0.5])),
+        scored("lrp_a2b1", ratios([0.6]), backend="zennit"),
+        scored("lrp_alpha_beta", ratios([0.7])),
     )["vgg16_all", "lrp_a2b1"].readings
-    assert [r.result.label for r in found if r.result.variant == "all"] == [
+    assert [names([r.result.cell])[0] for r in found if r.result.variant == "all"] == [
         *("lrp_a2b1 [zennit]", "lrp_a2b1", "lrp_a2b1(bias=innvestigate)")
     ]
 
 
 def test_a_reading_counts_though_the_table_itself_lacks_the_row() -> None:
-    stored = [held("rap", ratios([0.2])), held("lrp_a2b1", ratios([0.6]))]
+    stored = [scored("rap", ratios([0.2])), scored("lrp_a2b1", ratios([0.6]))]
     found = cells(*stored)["vgg16_all", "lrp_a2b1"]
     assert found.readings[0].distance == pytest.approx(0.016)
     assert not any(reading.in_table for reading in found.readings)
 
 
 def test_rows_of_another_run_are_no_readings() -> None:
-    other = held("lrp_a2b1", ratios([0.6]), seed=1)
-    assert ("vgg16_all", "lrp_a2b1") not in cells(held("rap", ratios([0.2])), other)
+    other = scored("lrp_a2b1", ratios([0.6]), seed=1)
+    assert ("vgg16_all", "lrp_a2b1") not in cells(scored("rap", ratios([0.2])), other)
 
 
 def test_a_cell_without_a_published_number_is_not_swept() -> None:
-    assert ("vgg16_pos", "random") not in cells(held("random", ratios([0.2])))
-    assert not cells(held("random", ratios([0.2])))
+    assert ("vgg16_pos", "random") not in cells(scored("random", ratios([0.2])))
+    assert not cells(scored("random", ratios([0.2])))
 
 
 @pytest.mark.parametrize(
@@ -90,13 +91,13 @@ def test_a_cell_without_a_published_number_is_not_swept() -> None:
 )
 def test_near_is_inside_an_interval_or_within_five_percent(values: list[float], near: bool) -> None:
     rows = ratios(values).assign(positive_inside=1.0)
-    cell = cells(held("rap", rows))["vgg16_all", "rap"]
+    cell = cells(scored("rap", rows))["vgg16_all", "rap"]
     readings = [reading for reading in cell.readings if reading.result.variant == "all"]
     assert [reading.is_near for reading in readings] == [near]
 
 
 def test_the_document_marks_the_closest_and_the_tables_own_reading() -> None:
-    found = document(held("rap", ratios([0.1, 0.3, 0.9])))
+    found = document(scored("rap", ratios([0.1, 0.3, 0.9])))
     summary, _, detail, *_ = found.grids
     assert summary.rows[0][:6] == (
         *("RAP", "Outside-inside ratio, ALL", "vgg16 on imagenet", "0.252", "rap", "all_median"),
@@ -108,10 +109,10 @@ def test_the_document_marks_the_closest_and_the_tables_own_reading() -> None:
 
 
 def test_the_document_says_when_no_reading_comes_near() -> None:
-    summary, _, detail, *_ = document(held("rap", ratios([9.0, 9.0]))).grids
+    summary, _, detail, *_ = document(scored("rap", ratios([9.0, 9.0]))).grids
     assert summary.rows[0][-1] == "none comes near"
     assert "None of" in detail.notes[0]
-    summary, _, detail, *_ = document(held("rap", ratios([0.25, 0.25]))).grids
+    summary, _, detail, *_ = document(scored("rap", ratios([0.25, 0.25]))).grids
     assert summary.rows[0][-1] == "near"
     assert "None of" not in detail.notes[0]
 
@@ -121,7 +122,7 @@ def test_the_reading_that_fits_all_methods_of_a_column_comes_first(monkeypatch: 
     # per image and method: the means are 10 % and 20 % off, the medians 50 % and 0 %
     published = {"rap": 0.252, "input_gradient": 0.989}
     scales = {"rap": [0.5, 0.5, 2.3], "input_gradient": [1, 1, 1.6]}
-    cells = [held(name, ratios([published[name] * scale for scale in scales[name]])) for name in scales]
+    cells = [scored(name, ratios([published[name] * scale for scale in scales[name]])) for name in scales]
     fits = document(*cells).grids[1]
     of_all = {row[2]: row[3:6] for row in fits.rows if row[0] == "Outside-inside ratio, ALL"}
     offs = [float(off.rstrip("%")) for _, _, off in of_all.values()]
@@ -132,13 +133,13 @@ def test_the_reading_that_fits_all_methods_of_a_column_comes_first(monkeypatch: 
 
 
 def test_a_reading_of_other_parameters_does_not_count_for_the_fit_of_a_column() -> None:
-    cells = [held("rap", ratios([9.0])), held("rap(routing=paper)", ratios([0.252]))]
+    cells = [scored("rap", ratios([9.0])), scored("rap(routing=paper)", ratios([0.252]))]
     fits = document(*cells).grids[1]
     assert all(row[-1] == "0" for row in fits.rows)
 
 
 def test_equal_values_of_the_same_rows_share_a_line_and_records_keep_them_apart() -> None:
-    found = document(held("rap", masks(zero=[[6, 2, 1, 7]]), metric="segmentation", dataset="voc"))
+    found = document(scored("rap", masks(zero=[[6, 2, 1, 7]]), metric="segmentation", dataset="voc"))
     accuracy = next(grid for grid in found.grids[2:] if "pixel accuracy" in grid.title)
     (line,) = [row for row in accuracy.rows if row[0].endswith("table")]
     assert line[2].startswith("pixel_accuracy@paper (and ")
@@ -147,7 +148,7 @@ def test_equal_values_of_the_same_rows_share_a_line_and_records_keep_them_apart(
 
 
 def test_people_read_the_closest_lines_and_files_hold_all() -> None:
-    stored = held("rap", ratios([0.1, 0.3, 0.9]))
+    stored = scored("rap", ratios([0.1, 0.3, 0.9]))
     found = document(stored, closest=2)
     assert len(found.grids[2].rows) == 2
     assert "more are further off" in found.grids[2].notes[0]
@@ -160,11 +161,11 @@ def test_people_read_the_closest_lines_and_files_hold_all() -> None:
 
 
 def test_what_the_printed_numbers_imply_follows_each_said_once() -> None:
-    remarks = document(held("rap", ratios([0.2]))).remarks
+    remarks = document(scored("rap", ratios([0.2]))).remarks
     assert any("objects cover 0.267" in remark for remark in remarks)
     assert len(set(remarks)) == len(remarks)
 
 
 def test_another_setting_is_named_in_every_grid() -> None:
-    found = document(held("rap", ratios([0.2]), dataset="scenes"), dataset="scenes")
+    found = document(scored("rap", ratios([0.2]), dataset="scenes"), dataset="scenes")
     assert all("beside numbers published for" in grid.title for grid in found.grids[2:])

@@ -17,10 +17,10 @@ from torch.nn import functional
 from rapbench.core.errors import BadConfig
 from rapbench.core.types import Classifier
 from rapbench.datasets.scenes import Scenes
+from rapbench.papers.pattern2017.signal_quality import ESTIMATORS, FOLDER, Quality, store, thirds
+from rapbench.results.store import Store
 from rapbench.run.plan import Experiment, prepare
-from rapbench.run.signal_quality import ESTIMATORS, FOLDER, Quality, store, thirds
 from rapbench.run.spec import RunSpec
-from rapbench.run.store import Store
 
 
 def experiment(out: Path, **options: object) -> Experiment:
@@ -36,8 +36,8 @@ def test_rows_hold_every_estimator_and_are_measured_once(tmp_path: Path) -> None
     told: list[int] = []
     folder = store(experiment(tmp_path), watched(told))
     held = Store(tmp_path / FOLDER)
-    (cell,) = held.cells()
-    rows = held.held(cell).frame
+    (one,) = held.held()
+    rows = one.rows.frame
     assert sum(told) == 48
     assert set(rows) == {"index", "layer", "kind", "inputs", "unit", "estimator", "rho"}
     counts = rows.groupby(["layer", "estimator"]).size().to_dict()
@@ -47,7 +47,8 @@ def test_rows_hold_every_estimator_and_are_measured_once(tmp_path: Path) -> None
     assert store(experiment(tmp_path), watched(told)) == folder
     assert sum(told) == 48
     again = store(experiment(tmp_path / "other"), watched(told))
-    assert Store(tmp_path / "other" / FOLDER).held(cell).frame.equals(rows)
+    (other,) = Store(tmp_path / "other" / FOLDER).held()
+    assert other.rows.frame.equals(rows)
     assert again.name == folder.name
 
 

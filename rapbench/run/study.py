@@ -10,7 +10,7 @@ STUDIES = Catalogue(
     "study",
     {
         "signal_quality": Entry(
-            "rapbench.run.signal_quality:store",
+            "rapbench.papers.pattern2017.signal_quality:store",
             "how much of each unit's output signal estimators leave in the distractor (Kindermans et al. 2018)",
         ),
     },
