@@ -31,7 +31,7 @@ def check(
     from rapbench.report.baseline import Baseline, document
     from rapbench.report.formats import rendered
     from rapbench.results.store import write_whole
-    from rapbench.run.plan import prepare
+    from rapbench.run.resolve import prepare
     from rapbench.run.spec import read_parts
 
     baseline = Baseline.read(against)

@@ -29,7 +29,7 @@ def fit_patterns(
     """
     from rapbench.cli.progress import Progress
     from rapbench.run.fit import fit
-    from rapbench.run.plan import prepare
+    from rapbench.run.resolve import prepare
     from rapbench.run.stream import Images
 
     options = {"model": model, "weights": weights, "dataset": dataset, "data_root": data_root, "device": device}

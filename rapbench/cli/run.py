@@ -159,7 +159,7 @@ def _studied(experiment: Experiment) -> str:
 def _prepared(specs: Mapping[str, RunSpec]) -> dict[str, Experiment]:
     """Every part loaded and checked before anything is computed."""
     from rapbench.core.errors import DataMissing
-    from rapbench.run.plan import prepare
+    from rapbench.run.resolve import prepare
 
     experiments = {}
     for name, spec in specs.items():

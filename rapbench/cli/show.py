@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rapbench.cli.options import DEFAULTS, METHODS, Backend, DataRoot, MethodList, Model, Seed, Weights
+from rapbench.run.spec import RunSpec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,16 +44,18 @@ def show(
     Each map is the relevance summed over channels, on a scale of its own that is symmetric about zero.
     """
     from rapbench.cli.pictures import picture
-    from rapbench.models.zoo import input_size, load_classifier
-    from rapbench.report.figures import form_of, rendered
+    from rapbench.report.figures import form_of, label, rendered
     from rapbench.report.heatmaps import heatmaps
     from rapbench.results.store import write_whole
+    from rapbench.run import resolve
 
     form = form_of(to)
-    methods = _methods(method, backend)
-    pictures = [picture(text, size=input_size(model), data_root=data_root) for text in images]
+    spec = RunSpec.read(None, {"method": method, "model": model, "weights": weights, "backend": backend, "seed": seed})
+    chosen = resolve.settings(spec)
+    methods = {label(method.thing.title, method.label, backend): method.thing for method in chosen.methods}
+    pictures = [picture(text, size=chosen.size, data_root=data_root) for text in images]
     space = next((shown.label_space for shown in pictures if shown.label_space), "")
-    classifier = load_classifier(model, weights, label_space=space, seed=seed)
+    classifier = resolve.network(spec, space)
     rows: list[Row] = []
     for shown in pictures:
         clean = _clean(classifier, shown, target, seed)
@@ -92,17 +95,6 @@ class Clean:
         from rapbench.report.heatmaps import Row
 
         return Row(photo=self.photo, caption="\n".join(self.caption), maps=maps, name=name)
-
-
-def _methods(texts: list[str], backend: str) -> dict[str, Method]:
-    """The methods by what the figure calls them."""
-    from rapbench.backends import BACKENDS
-    from rapbench.core.catalogue import split_calls
-    from rapbench.report.figures import label
-
-    calls = split_calls(texts)
-    built = [(call, BACKENDS.load(backend).build(call)) for call in calls]
-    return {label(method.title, str(call), backend): method for call, method in built}
 
 
 def _clean(classifier: Classifier, shown: Picture, target: str | None, seed: int) -> Clean:

@@ -104,21 +104,12 @@ def _results_folder(specs: Mapping[str, RunSpec]) -> Path:
 
 
 def _shards(specs: Mapping[str, RunSpec]) -> int:
-    """How many shards the runs have; names and data are checked on the way."""
-    from rapbench.backends import BACKENDS
-    from rapbench.core.catalogue import parse_call
-    from rapbench.datasets import DATASETS
-    from rapbench.models.zoo import input_size
+    """How many shards the runs have; that a run would accept their settings is checked on the way."""
+    from rapbench.run import resolve
     from rapbench.run.plan import blocks
 
-    count = 0
-    for spec in specs.values():
-        methods = [BACKENDS.load(spec.backend).build(parse_call(text)) for text in spec.method]
-        call = parse_call(spec.dataset)
-        dataset = DATASETS.build(call, data_root=spec.data_root, size=input_size(spec.model))
-        images = spec.limit or DATASETS.load(call.name).default_limit or len(dataset)
-        count += len(methods) * len(blocks(images))
-    return count
+    images = [(spec, resolve.wanted(spec, resolve.rehearse(spec))) for spec in specs.values()]
+    return sum(len(resolve.settings(spec).methods) * len(blocks(count)) for spec, count in images)
 
 
 def _kept(config: Path | None, folder: Path) -> list[str]:

@@ -12,10 +12,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from rapbench.core.catalogue import parse_call
 from rapbench.core.errors import BadConfig, BadData, RapbenchError
 
 if TYPE_CHECKING:
@@ -60,20 +59,25 @@ def examined(specs: Sequence[RunSpec], *, required: bool = True) -> Iterator[Fin
     yield (libraries := _libraries())
     if libraries.level == "FAIL":
         return
+    from rapbench.run import resolve
+
     settings = {spec: _checked("settings", _settings, spec)[0] for spec in specs}
     yield from dict.fromkeys(f for f in settings.values() if required or f.level == "FAIL")
     sound = [spec for spec, finding in settings.items() if finding.level != "FAIL"]
-    for device in dict.fromkeys(spec.device for spec in sound):
-        yield from _checked("device", _device, device)
+    yield from dict.fromkeys(found for spec in sound for found in _checked("device", _device, spec))
     yield _memory()
     for out in dict.fromkeys(spec.out for spec in specs):
         yield from _checked("disk", _disk, out)
     missing: Level = "FAIL" if required else "warn"
-    for name, root, size in dict.fromkeys((s.dataset, s.data_root, _size(s) if required else None) for s in sound):
+    for name, root, size in dict.fromkeys(
+        (s.dataset, s.data_root, resolve.settings(s).size if required else None) for s in sound
+    ):
         yield from _checked(f"data {name}", _data, name, root, size, level=missing)
     networks: dict[object, RunSpec] = {}
     for spec in sound:
-        networks.setdefault((spec.model, spec.weights, spec.seed, spec.device, _published(spec)), spec)
+        networks.setdefault(
+            (spec.model, spec.weights, spec.seed, spec.device, resolve.weights_name(spec), spec.select), spec
+        )
     for spec in networks.values():
         level = missing if spec.weights == "auto" else "FAIL"
         yield from _checked(f"model {spec.model}", _network, spec, level=level)
@@ -101,34 +105,23 @@ def _libraries() -> Finding:
 
 def _settings(spec: RunSpec) -> list[Finding]:
     """Whether methods, metrics, data set and network go by these names and parameters and fit each other."""
-    from rapbench.backends import BACKENDS
-    from rapbench.datasets import DATASETS
-    from rapbench.metrics import METRICS
-    from rapbench.models import MODELS
+    from rapbench.run.resolve import settings
 
-    MODELS.load(spec.model)
-    dataset = parse_call(spec.dataset)
-    provides = DATASETS.load(dataset.name).provides
-    for method in spec.method:
-        BACKENDS.load(spec.backend).build(parse_call(method))
-    for metric in spec.metric:
-        if lacking := METRICS.build(parse_call(metric)).needs - provides:
-            raise BadConfig(f"metric {metric} needs {' and '.join(sorted(lacking))}, which {dataset.name} lacks")
-    count = len(spec.method)
+    count = len(settings(spec).methods)
     message = f"{count} method{'s'[: count > 1]} on {spec.dataset}, {spec.model} ({spec.weights})"
     return [Finding(level="ok", subject="settings", message=message)]
 
 
-def _device(choice: str) -> list[Finding]:
+def _device(spec: RunSpec) -> list[Finding]:
     import torch
 
-    if choice != "cpu" and torch.cuda.is_available():
+    from rapbench.run.resolve import device
+
+    message = f"cpu, {torch.get_num_threads()} threads"
+    if device(spec).type == "cuda":
         free, total = torch.cuda.mem_get_info()
         message = f"cuda: {torch.cuda.get_device_name()}, {_shown(free)} of {_shown(total)} free"
-        return [Finding(level="ok", subject="device", message=message)]
-    if choice == "cuda":
-        raise BadConfig("torch finds no CUDA device; install a CUDA build of torch, or use --device cpu")
-    return [Finding(level="ok", subject="device", message=f"cpu, {torch.get_num_threads()} threads")]
+    return [Finding(level="ok", subject="device", message=message)]
 
 
 def _memory() -> Finding:
@@ -163,10 +156,9 @@ def _disk(out: Path) -> list[Finding]:
 
 def _data(name: str, root: Path | None, size: int | None) -> Iterator[Finding]:
     """The data set with images of that size, or of its own."""
-    from rapbench.datasets import DATASETS
+    from rapbench.run import resolve
 
-    given = {} if size is None else {"size": size}
-    dataset: Dataset = DATASETS.build(parse_call(name), data_root=root, **given)
+    dataset = resolve.dataset(name, root, size)
     yield _count(f"data {name}", dataset)
     yield _images(f"data {name}", dataset)
 
@@ -218,42 +210,16 @@ def _number_with(samples: Iterable[Sample], field: str) -> int:
 
 def _network(spec: RunSpec) -> Iterator[Finding]:
     """Whether the weights are there and fit, and what an image costs; without the weights, with random ones."""
-    from rapbench.models.zoo import load_classifier
+    from rapbench.run import resolve
 
-    subject, label_space = f"model {spec.model}", _label_space(spec)
-    if absent := _absent(spec):
+    subject, space = f"model {spec.model}", resolve.label_space(spec)
+    if absent := resolve.absent(spec):
         yield Finding(level="warn", subject=subject, message=absent)
-        classifier = load_classifier(spec.model, "random", label_space=label_space, seed=spec.seed)
+        classifier = resolve.network(spec.model_copy(update={"weights": "random", "select": "all"}), space)
     else:
-        classifier = load_classifier(spec.model, spec.weights, label_space=label_space, seed=spec.seed)
+        classifier = resolve.network(spec, space)
         yield Finding(level="ok", subject=subject, message=f"{classifier.title}: weights fit")
     yield _cost(subject, classifier, spec.device)
-
-
-def _absent(spec: RunSpec) -> str:
-    """Where weights come from that are not on this machine yet; empty where they are."""
-    import torch
-    from torchvision.models import get_model_weights
-
-    from rapbench.models import MODELS
-    from rapbench.models.digits import LABEL_SPACE
-
-    if spec.weights in {"auto", "trained"} and _label_space(spec) == LABEL_SPACE:
-        return "weights are trained on the data set's images, in a minute or two, unless an earlier run has done so"
-    try:
-        known = {entry.name: entry.url for entry in get_model_weights(MODELS.load(spec.model))}
-    except ValueError:  # not one of torchvision's
-        return ""
-    url = known.get(_published(spec), "")
-    if not url or Path(spec.weights).exists():
-        return ""
-    file = Path(torch.hub.get_dir(), "checkpoints", PurePosixPath(url).name)
-    return "" if file.exists() else f"weights are not here: a run downloads {url}; offline, put it at {file}"
-
-
-def _published(spec: RunSpec) -> str:
-    """The weights' name among published ones, if they are; where none are named, torchvision's for photographs."""
-    return "IMAGENET1K_V1" if spec.weights == "auto" and _label_space(spec) != "scenes" else spec.weights
 
 
 def _cost(subject: str, classifier: Classifier, choice: str) -> Finding:
@@ -309,19 +275,6 @@ def _seconds(work: Callable[[], Tensor]) -> float:
         start = time.perf_counter()
         work().sum().item()  # waits for the device
     return time.perf_counter() - start
-
-
-def _size(spec: RunSpec) -> int:
-    from rapbench.models.zoo import input_size
-
-    return input_size(spec.model)
-
-
-def _label_space(spec: RunSpec) -> str:
-    from rapbench.datasets import DATASETS
-
-    space: str = DATASETS.load(parse_call(spec.dataset).name).label_space
-    return space
 
 
 def _shown(num_bytes: float) -> str:

@@ -77,10 +77,8 @@ def patterns_for(
     Raises:
         BadConfig: the data set has no training images of its own.
     """
-    if not isinstance(dataset, Scenes):
-        raise BadConfig(
-            "patterns are fitted automatically to generated images only: run rapbench fit-patterns on training images"
-        )
+    refuse_unless_generated(type(dataset))
+    assert isinstance(dataset, Scenes)
     training = replace(dataset, stream="train")
     named = f"{classifier.name}-{classifier.digest[:16]}-{training.fingerprint}-{_AUTOMATIC}"
     file = cache / f"{named}.safetensors"
@@ -89,6 +87,18 @@ def patterns_for(
         images = Images(dataset=training, name="scenes(stream=train)", stop=_AUTOMATIC)
         fit(classifier, images, file, device=device, progress=progress)
     return file
+
+
+def refuse_unless_generated(dataset: type[Dataset]) -> None:
+    """Patterns that nobody gave are fitted where the data set can generate training images.
+
+    Raises:
+        BadConfig: it cannot.
+    """
+    if not issubclass(dataset, Scenes):
+        raise BadConfig(
+            "patterns are fitted automatically to generated images only: run rapbench fit-patterns on training images"
+        )
 
 
 @torch.no_grad()

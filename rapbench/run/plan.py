@@ -1,4 +1,4 @@
-"""A spec made concrete: the loaded data set, classifier, methods and metrics, and what is still to be computed."""
+"""A run made concrete: what it consists of, block by block, and what of it is still to be computed."""
 
 from __future__ import annotations
 
@@ -9,32 +9,19 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from rapbench import __version__
-from rapbench.backends import BACKENDS
-from rapbench.core.cache import cache_folder
-from rapbench.core.catalogue import Call, Catalogue, parse_call
-from rapbench.core.errors import BadConfig, SpecMismatch
-from rapbench.core.named import Named, parameters, takes_file
+from rapbench.core.errors import SpecMismatch
+from rapbench.core.named import Named, parameters
 from rapbench.core.types import Classifier, Dataset, Method, Metric
-from rapbench.datasets import DATASETS
-from rapbench.metrics import METRICS
-from rapbench.models.zoo import input_size, load_classifier
 from rapbench.results.cell import Cell, DatasetIdentity, Identity, MethodIdentity, MetricIdentity, ModelIdentity
 from rapbench.results.store import Block, BlockFile, Store, covers
-from rapbench.run.fit import patterns_for
 from rapbench.run.spec import RunSpec
-from rapbench.run.study import STUDIES
 
 BLOCK_SIZE = 32
 """Images a shard: what a killed run loses at most, for one method."""
-
-_USUAL_SIZE = 224
-_ONLY_WHEN_ASKED = {"degradation"}
-"""Metrics that take as many classifications as perturbation and tell much the same."""
 
 
 @dataclass(frozen=True)
@@ -212,94 +199,12 @@ def within(block: Block, limit: int) -> Block | None:
     return Block(block.start, min(block.stop, limit)) if block.start < limit else None
 
 
-def prepare(spec: RunSpec) -> Experiment:
-    """Loads and checks all that a spec names, before anything is computed."""
-    device = _device(spec)
-    if spec.study is not None:
-        STUDIES.load(spec.study)
-    methods = _named(BACKENDS.load(spec.backend), spec.method)
-    call = parse_call(spec.dataset)
-    dataset_class = DATASETS.load(call.name)
-    metrics = _metrics(spec, call.name, dataset_class)
-    dataset: Dataset = DATASETS.build(call, data_root=spec.data_root, size=input_size(spec.model))
-    classifier = load_classifier(
-        spec.model,
-        spec.weights,
-        label_space=dataset_class.label_space,
-        seed=spec.seed,
-        training=getattr(dataset, "training", None),
-    )
-    experiment = Experiment(
-        spec=spec,
-        device=device,
-        dataset=dataset,
-        dataset_name=call.name,
-        classifier=classifier,
-        methods=tuple(_with_patterns(method, classifier, dataset) for method in methods),
-        metrics=metrics,
-        order=(),
-    )
-    wanted = spec.limit or dataset_class.default_limit or len(dataset)
-    return replace(experiment, order=candidates(experiment)[:wanted])
-
-
-def _with_patterns(method: Named[Method], classifier: Classifier, dataset: Dataset) -> Named[Method]:
-    """The method with patterns fitted to the network, where it needs some and was given none."""
-    if not takes_file(method.thing) or getattr(method.thing, "patterns", None) is not None:
-        return method
-    thing: Any = method.thing
-    return Named(method.name, replace(thing, patterns=patterns_for(classifier, dataset, cache_folder() / "patterns")))
-
-
 def candidates(experiment: Experiment) -> tuple[int, ...]:
     """All images of the data set, in its own order or shuffled by the seed."""
     count = len(experiment.dataset)
     if not experiment.spec.shuffle:
         return tuple(range(count))
     return tuple(torch.randperm(count, generator=torch.Generator().manual_seed(experiment.spec.seed)).tolist())
-
-
-def _device(spec: RunSpec) -> torch.device:
-    available = torch.cuda.is_available()
-    if spec.device == "cuda" and not available:
-        raise BadConfig("device cuda: torch finds no CUDA device here; use --device cpu or auto")
-    device = torch.device("cuda" if available and spec.device != "cpu" else "cpu")
-    if spec.precision == "tf32" and device.type == "cpu":
-        raise BadConfig("precision tf32 is a mode of CUDA devices; on the CPU use fp32, fp64 or bf16")
-    return device
-
-
-def _named(catalogue: Catalogue, texts: tuple[str, ...]) -> tuple[Named[Any], ...]:
-    calls = [parse_call(text) for text in texts]
-    named = {item.label: item for item in (Named(call.name, catalogue.build(call)) for call in calls)}
-    return tuple(named.values())
-
-
-def _metrics(spec: RunSpec, dataset_name: str, dataset: type[Dataset]) -> tuple[Named[Metric], ...]:
-    """The guards, then the metrics asked for, or all that the samples support."""
-    if not spec.metric:
-        names = [n for n in METRICS if n not in _ONLY_WHEN_ASKED and METRICS.load(n).needs <= dataset.provides]
-        return _named(METRICS, tuple(_economical(name, spec, dataset) for name in names))
-    metrics = _named(METRICS, tuple(dict.fromkeys(("guards", *spec.metric))))
-    for metric in metrics:
-        if lacking := metric.thing.needs - dataset.provides:
-            raise BadConfig(f"metric {metric.name} needs {' and '.join(sorted(lacking))}, which {dataset_name} lacks")
-    return metrics
-
-
-def _economical(name: str, spec: RunSpec, dataset: type[Dataset]) -> str:
-    """Perturbation classifies 80 more images an image: by default a generated set perturbs a quarter of its images.
-
-    On images that have fewer pixels than it erases, it erases the same share of them.
-    """
-    if name != "perturbation":
-        return name
-    parameters, size = {}, input_size(spec.model)
-    if size < _USUAL_SIZE:
-        parameters["pixels"] = str(max(1, round(100 * (size / _USUAL_SIZE) ** 2)))
-    if spec.limit is None and dataset.default_limit is not None:
-        parameters["images"] = str(dataset.default_limit // 4)
-    return str(Call(name, parameters))
 
 
 def versions() -> dict[str, str]:

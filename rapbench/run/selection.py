@@ -63,7 +63,7 @@ def selected(experiment: Experiment, progress: Progress) -> tuple[Experiment, Se
     one scans while the others wait.
 
     Raises:
-        BadConfig: the data set has no labels in the classes of the network, or no image is left.
+        BadConfig: no image is left.
     """
     wanted, everything = experiment.spec.limit or len(experiment.dataset), candidates(experiment)
     file = selection_file(experiment)
@@ -100,11 +100,7 @@ def stored(file: Path) -> Selection:
 
 
 def _scan(experiment: Experiment, done: Selection, wanted: int, file: Path, progress: Progress) -> Selection:
-    if not experiment.has_labels:
-        raise BadConfig(
-            f"select=correct needs labels in the classes of the network: {experiment.dataset_name} has "
-            f"{experiment.dataset.label_space or 'no'} labels, {experiment.classifier.title} other classes"
-        )
+    assert experiment.has_labels, "checked when the spec was resolved"
     explainer = Explainer(experiment)
     ids, dropped = list(done.ids), Counter(done.dropped)
     rest = [block for block in blocks(experiment.limit) if block.start >= done.scanned]

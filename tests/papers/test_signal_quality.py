@@ -19,7 +19,8 @@ from rapbench.core.types import Classifier
 from rapbench.datasets.scenes import Scenes
 from rapbench.papers.pattern2017.signal_quality import ESTIMATORS, FOLDER, Quality, store, thirds
 from rapbench.results.store import Store
-from rapbench.run.plan import Experiment, prepare
+from rapbench.run.plan import Experiment
+from rapbench.run.resolve import prepare
 from rapbench.run.spec import RunSpec
 
 

@@ -9,7 +9,7 @@ import pytest
 from stored import cell
 
 from rapbench.results.cell import Cell, Identity
-from rapbench.run.plan import prepare
+from rapbench.run.resolve import prepare
 from rapbench.run.spec import RunSpec
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from rapbench.results.store import Store
 from rapbench.run.engine import execute
-from rapbench.run.plan import prepare
 from rapbench.run.probe import probe
+from rapbench.run.resolve import prepare
 from rapbench.run.spec import RunSpec
 
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from rapbench.core.errors import BadData
-from rapbench.run.plan import Experiment, blocks, prepare
+from rapbench.run.plan import Experiment, blocks
 from rapbench.run.reading import read
+from rapbench.run.resolve import prepare
 from rapbench.run.spec import RunSpec
 
 

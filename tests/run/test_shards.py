@@ -23,7 +23,8 @@ from rapbench.core.errors import BadConfig, SpecMismatch
 from rapbench.metrics import METRICS
 from rapbench.models.digits import mnist_cnn
 from rapbench.results.store import Store
-from rapbench.run.plan import Experiment, prepare
+from rapbench.run.plan import Experiment
+from rapbench.run.resolve import prepare
 from rapbench.run.selection import settled
 from rapbench.run.shards import ATTEMPTS, Place, failures, work, written_plan
 from rapbench.run.spec import RunSpec
