@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from rapbench.report.formats import Format
-from rapbench.run.spec import RunSpec
+from rapbench.run.spec import RunSpec, read_parts
 
 DEFAULTS = RunSpec()
 """A run of which nothing was said."""
@@ -31,6 +31,12 @@ Out = Annotated[Path, typer.Option(help="Results folder.")]
 Config = Annotated[Path | None, typer.Option(help="TOML file of these options; the command line wins.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")]
 Form = Annotated[Format, typer.Option("--format", help="How to write it.")]
+
+
+def specs(context: typer.Context) -> dict[str, RunSpec]:
+    """The runs that were asked for, by the names of the config's parts; the name is '' without a config or parts."""
+    parts = [name.strip() for value in context.params.get("part") or [] for name in value.split(",")]
+    return read_parts(context.params["config"], typed(context), parts)
 
 
 def typed(context: typer.Context) -> dict[str, Any]:

@@ -15,8 +15,9 @@ import torch
 from doubles import tiny
 from torch import nn
 
-from rapbench.run import doctor
-from rapbench.run.doctor import Finding, examined
+from rapbench.doctor import machine, network
+from rapbench.doctor.examination import examined
+from rapbench.doctor.finding import Finding
 from rapbench.run.spec import RunSpec
 
 SMALL = {
@@ -87,7 +88,7 @@ def test_a_device_that_is_not_there_fails(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_little_memory_and_little_disk_are_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", "free")
-    monkeypatch.setattr(doctor, "_free_memory", lambda: 2**20)
+    monkeypatch.setattr(machine, "_free_memory", lambda: 2**20)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(2**20))
     found = findings()
     assert [f.level for f in (*found["memory"], *found["disk"])] == ["warn", "warn"]
@@ -107,7 +108,7 @@ def test_a_results_folder_that_cannot_be_written_fails(monkeypatch: pytest.Monke
 
 
 def test_free_memory_is_what_the_system_says() -> None:
-    assert 2**20 < doctor._free_memory() < 2**50
+    assert 2**20 < machine._free_memory() < 2**50
 
 
 def test_images_are_counted_against_the_whole_data_set(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,7 +197,7 @@ def test_a_network_that_does_not_fit_into_memory_fails(monkeypatch: pytest.Monke
     def full(module: nn.Module, x: torch.Tensor) -> NoReturn:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(doctor, "_gradient", full)
+    monkeypatch.setattr(network, "_gradient", full)
     (finding,) = findings()["model"]
     assert finding.level == "FAIL"
     assert "out of memory with 4 images" in finding.message
@@ -216,7 +217,7 @@ def test_what_a_gradient_keeps_is_its_activations_without_the_weights() -> None:
     module = Squared().requires_grad_(requires_grad=False)
     floats = 2 * 5  # the hidden layer, for the square
     largest = 2 * 8  # of amax: its result in float32 and where it lies
-    assert floats * 4 <= doctor._kept_bytes(module, x) <= (2 * floats + largest) * 4
+    assert floats * 4 <= network._kept_bytes(module, x) <= (2 * floats + largest) * 4
 
 
 def _unreadable(self: object, index: int) -> NoReturn:
