@@ -63,7 +63,7 @@ class Finished:
 
 def finished(experiment: Experiment) -> Finished:
     """Runs what is missing and collects everything."""
-    from rapbench.cli.progress import Progress
+    from rapbench.cli.progress import ProgressBar
     from rapbench.results.store import Store
     from rapbench.run.engine import execute
     from rapbench.run.plan import candidates
@@ -71,12 +71,12 @@ def finished(experiment: Experiment) -> Finished:
 
     started, selection = time.monotonic(), None
     if experiment.spec.select == "correct":
-        with Progress(len(candidates(experiment))) as progress:
+        with ProgressBar(len(candidates(experiment))) as progress:
             experiment, selection = selected(experiment, progress)
     store = Store(experiment.spec.out)
     tasks = experiment.pending(store)
     total = sum(task.block.stop - task.block.start for task in tasks)
-    with Progress(total) as progress:
+    with ProgressBar(total) as progress:
         stages = execute(experiment, tasks, store, progress)
     return Finished(
         experiment=experiment,

@@ -25,9 +25,9 @@ from rapbench.cli.options import (
     Out,
     Seed,
     Weights,
-    typed,
+    specs,
 )
-from rapbench.run.spec import RunSpec, read_parts
+from rapbench.run.spec import RunSpec
 
 if TYPE_CHECKING:
     from rapbench.run.plan import Experiment
@@ -67,7 +67,7 @@ def run(
     config: Config = None,
     part: Annotated[list[str] | None, typer.Option(help="Only these parts of the config. [default: all]")] = None,
     shard: Annotated[
-        str | None, typer.Option(help="Do the i-th of N parts of the work (i/N from 0, or env), print no tables.")
+        str | None, typer.Option(help="Do the i-th of N shares of the tasks (i/N from 0, or env), print no tables.")
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes on this machine, each with a GPU.")] = None,
     allow_mixed: Annotated[
@@ -89,8 +89,7 @@ def run(
     Rows are kept in the results folder: a run that was stopped goes on where it was, and a metric or method asked for
     later is computed alone.
     """
-    names = [name.strip() for value in part or [] for name in value.split(",")]
-    experiments = _prepared(read_parts(config, typed(context), names))
+    experiments = _prepared(specs(context))
     studied = {name: experiment for name, experiment in experiments.items() if experiment.spec.study}
     for name, experiment in studied.items():
         typer.echo(_headed(name, _studied(experiment)))
@@ -116,59 +115,59 @@ def run(
 
 def _spread(workers: int, experiments: Mapping[str, Experiment]) -> None:
     """Lets processes on this machine do the work; what a lost one leaves undone, this process does afterwards."""
-    from rapbench.run.workers import run_workers
+    from rapbench.workers.processes import exit_codes
 
     arguments = [
         a for a, before in zip(sys.argv[1:], ["", *sys.argv[1:]], strict=False) if "--workers" not in (a, before)
     ]
     arguments = [a for a in arguments if not a.startswith("--workers=")]
-    codes = run_workers(workers, arguments, next(iter(experiments.values())).device)
+    codes = exit_codes(workers, arguments, next(iter(experiments.values())).device)
     for k, code in enumerate(codes):
         if code:
             typer.echo(f"worker {k} of {workers} ended with exit code {code}", err=True)
 
 
 def _work(experiments: Mapping[str, Experiment], shard: str) -> int:
-    """Does one worker's part; 1 where a task of it failed."""
-    from rapbench.cli.progress import Progress
+    """Does one shard; 1 where a task of it failed."""
+    from rapbench.cli.progress import ProgressBar
     from rapbench.results.store import Store
     from rapbench.run.selection import settled
-    from rapbench.run.shards import Place, work, written_plan
+    from rapbench.workers.shards import Shard, work, written_plan
 
-    place = Place.parse(shard)
+    share = Shard.parse(shard)
     experiments = {name: settled(experiment) for name, experiment in experiments.items()}
     store = Store(next(iter(experiments.values())).spec.out)
     written_plan(experiments, store.root)
-    total = sum(task.block.stop - task.block.start for e in experiments.values() for task in place.of(e.tasks()))
-    with Progress(total) as progress:
-        outcome = work(list(experiments.values()), place, store, progress)
+    total = sum(task.block.stop - task.block.start for e in experiments.values() for task in share.of(e.tasks()))
+    with ProgressBar(total) as progress:
+        outcome = work(list(experiments.values()), share, store, progress)
     failed = f", {len(outcome.failed)} failed: {', '.join(outcome.failed)}" if outcome.failed else ""
-    typer.echo(f"shard {place.index}/{place.count}: {outcome.done} tasks done, {outcome.found} were{failed}")
+    typer.echo(f"shard {share.index}/{share.count}: {outcome.done} tasks done, {outcome.found} were{failed}")
     return 1 if outcome.failed else 0
 
 
 def _studied(experiment: Experiment) -> str:
     """Carries out a study; says where its rows are."""
-    from rapbench.cli.progress import Progress
+    from rapbench.cli.progress import ProgressBar
     from rapbench.run.study import STUDIES
 
     study = STUDIES.load(experiment.spec.study or "")
-    return f"{experiment.spec.study} of {experiment.classifier.title}: {study(experiment, Progress)}"
+    return f"{experiment.spec.study} of {experiment.classifier.title}: {study(experiment, ProgressBar)}"
 
 
-def _prepared(specs: Mapping[str, RunSpec]) -> dict[str, Experiment]:
+def _prepared(runs: Mapping[str, RunSpec]) -> dict[str, Experiment]:
     """Every part loaded and checked before anything is computed."""
     from rapbench.core.errors import DataMissing
     from rapbench.run.resolve import prepare
 
     experiments = {}
-    for name, spec in specs.items():
+    for name, spec in runs.items():
         try:
             experiments[name] = prepare(spec)
         except DataMissing as error:
             if not name:
                 raise
-            others = ",".join(other for other in specs if other != name)
+            others = ",".join(other for other in runs if other != name)
             raise DataMissing(
                 f"part {name}: {error}" + (f" (--part {others} leaves it out)" if others else "")
             ) from error

@@ -109,21 +109,22 @@ def _clean(classifier: Classifier, shown: Picture, target: str | None, seed: int
     with torch.no_grad():
         logits: Tensor = classifier.module(x)[0]
     names = _class_names(classifier.label_space)
-    predicted = int(logits.argmax())
-    index = predicted if target is None else _class_index(target, names, len(logits))
-    caption = [
-        _called(index, names),
-        f"logit {logits[index]:.2f}, p = {_probability(float(logits.softmax(0)[index]))}",
-        *([f"predicted {_called(predicted, names)}"] if index != predicted else []),
-    ]
+    index = int(logits.argmax()) if target is None else _class_index(target, names, len(logits))
     return Clean(
         model=classifier.module,
         photo=image.permute(1, 2, 0).numpy(),
         x=x,
         target=torch.tensor([index]),
         seeds=torch.tensor([image_seed(seed, shown.id)]),
-        caption=tuple(caption),
+        caption=_caption(logits, index, names),
     )
+
+
+def _caption(logits: Tensor, index: int, names: Sequence[str]) -> tuple[str, ...]:
+    """The explained class, its logit and probability, and the predicted class where it is another."""
+    predicted, p = int(logits.argmax()), float(logits.softmax(0)[index])
+    lines = (_called(index, names), f"logit {logits[index]:.2f}, p = {_probability(p)}")
+    return lines if predicted == index else (*lines, f"predicted {_called(predicted, names)}")
 
 
 def _probability(p: float) -> str:

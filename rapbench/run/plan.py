@@ -21,7 +21,7 @@ from rapbench.results.store import Block, BlockFile, Store, covers
 from rapbench.run.spec import RunSpec
 
 BLOCK_SIZE = 32
-"""Images a shard: what a killed run loses at most, for one method."""
+"""Images a block: what a killed run loses at most, for one method."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Experiment:
         return {(m.label, s.label): self._cell(m, s) for m in self.methods for s in self.metrics}
 
     def blocks(self, cell: Cell) -> list[Block]:
-        """The shards that a cell consists of."""
+        """The blocks that a cell consists of."""
         return blocks(cell.limit)
 
     def tasks(self) -> list[Task]:
@@ -109,7 +109,7 @@ class Experiment:
         return f"{self.dataset_name}.{self.classifier.name}.{name}.{task.block.stem}.{digits}".replace(":", "-")
 
     def files(self, task: Task) -> list[str]:
-        """Paths in the results folder, without their last digits and suffix, of the shards that a task writes."""
+        """Paths in the results folder, without their last digits and suffix, of the block files that a task writes."""
         return [
             f"{self.cells[task.method.label, metric.label].folder}/{self.part(task, metric).stem}"
             for metric in task.metrics
@@ -190,7 +190,7 @@ class Experiment:
 
 
 def blocks(limit: int) -> list[Block]:
-    """The first `limit` images cut into shards."""
+    """The first `limit` images cut into blocks."""
     return [Block(start, min(start + BLOCK_SIZE, limit)) for start in range(0, limit, BLOCK_SIZE)]
 
 

@@ -169,7 +169,7 @@ def thirds(dataset: Dataset, name: str, count: int) -> tuple[Images, Images, Ima
 def store(experiment: Experiment, watched: Callable[[int], AbstractContextManager[Progress]]) -> Path:
     """Measures the quality for an experiment's network and images, and writes the rows, unless they are there.
 
-    They are one shard of a cell like any other, in a store of their own: `signal_quality` in the results folder.
+    They are one block file of a cell like any other, in a store of their own: `signal_quality` in the results folder.
 
     Args:
         experiment: the network and the images.

@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,7 +21,8 @@ from rapbench.cli.run import run
 from rapbench.cli.status import status
 from rapbench.cli.submit import PASSED_ON, submit
 from rapbench.core.errors import BadConfig, DataMissing, RapbenchError, UnknownName
-from rapbench.run import slurm
+from rapbench.workers import jobs, slurm
+from rapbench.workers.scheduler import Job, Resources
 
 TESTS = Path(__file__).parents[1]
 SMALL = ["--model", "doubles:tiny", "--weights", "random", "--metric", "outside_inside", "--device", "cpu"]
@@ -56,6 +56,23 @@ def rapbench(monkeypatch: pytest.MonkeyPatch) -> Rapbench:
     return invoke
 
 
+Fake = Callable[[str, str], None]
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Fake:
+    """Puts a script in the place of one of Slurm's commands."""
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+
+    def put(name: str, script: str) -> None:
+        file = tmp_path / "bin" / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(f"#!/bin/sh\n{script}\n")
+        file.chmod(0o755)
+
+    return put
+
+
 class Cluster:
     """What a test does with Slurm around a results folder."""
 
@@ -75,10 +92,10 @@ class Cluster:
     def status(self) -> dict[str, Any]:
         """Of the one plan, and states of all jobs together under `jobs`."""
         found = json.loads(self.rapbench("status", "--out", self.out, "--json").stdout)
-        plan = found["plans"][0] if found["plans"] else {"done": 0, "running": 0, "shards": 0, "failures": []}
+        plan = found["plans"][0] if found["plans"] else {"done": 0, "running": 0, "tasks": 0, "failures": []}
         return {**plan, "jobs": " ".join(found["jobs"].values())}
 
-    def shards(self, out: Path | None = None) -> dict[str, bytes]:
+    def rows(self, out: Path | None = None) -> dict[str, bytes]:
         out = out or self.out
         return {str(path.relative_to(out)): path.read_bytes() for path in out.glob("*/*.parquet")}
 
@@ -87,7 +104,7 @@ class Cluster:
         alone = self.out.parent / "alone"
         assert self.go.exists()
         assert self.rapbench("run", *self.options(images), "--out", alone).exit_code == 0
-        assert self.shards() == self.shards(alone)
+        assert self.rows() == self.rows(alone)
 
 
 @pytest.fixture
@@ -96,7 +113,7 @@ def cluster(rapbench: Rapbench, tmp_path: Path) -> Iterator[Cluster]:
         pytest.skip("no Slurm is running here; scripts/slurm_localhost.sh start starts one")
     there = Cluster(rapbench, tmp_path)
     yield there
-    if slurm.recorded(there.out / "jobs"):
+    if jobs.recorded(there.out / "jobs"):
         rapbench("cancel", "--out", there.out)
 
 
@@ -126,12 +143,12 @@ def restarts(task: str) -> int:
 
 @pytest.mark.slow
 def test_an_array_of_four_shares_a_run_and_status_follows_it(cluster: Cluster) -> None:
-    cluster.submit(256, "--tasks", 4)
+    cluster.submit(256, "--shards", 4)
     until(lambda: cluster.status()["done"] == 4)
     until(lambda: cluster.status()["running"] == 4)
     seen = cluster.status()
-    assert (seen["done"], seen["shards"]) == (4, 8)
-    assert "4 tasks: 4 RUNNING" in seen["jobs"]
+    assert (seen["done"], seen["tasks"]) == (4, 8)
+    assert "4 shards: 4 RUNNING" in seen["jobs"]
     cluster.go.touch()
     until(lambda: "4 COMPLETED" in cluster.status()["jobs"])
     assert cluster.status()["done"] == 8
@@ -139,8 +156,8 @@ def test_an_array_of_four_shares_a_run_and_status_follows_it(cluster: Cluster) -
 
 
 @pytest.mark.slow
-def test_a_task_killed_goes_on_on_another_node_and_one_requeued_goes_on(cluster: Cluster) -> None:
-    job = cluster.submit(128, "--tasks", 2)
+def test_a_shard_killed_goes_on_on_another_node_and_one_requeued_goes_on(cluster: Cluster) -> None:
+    job = cluster.submit(128, "--shards", 2)
     until(lambda: cluster.status()["done"] == 2)
     until(lambda: cluster.status()["running"] == 2)
     first = dict(line.split() for line in lines("squeue", "--noheader", "--array", "--format=%i %N"))
@@ -160,12 +177,12 @@ def test_a_task_killed_goes_on_on_another_node_and_one_requeued_goes_on(cluster:
 
 
 @pytest.mark.slow
-def test_a_shard_that_fails_on_a_broken_node_is_done_on_another(cluster: Cluster) -> None:
+def test_a_task_that_fails_on_a_broken_node_is_done_on_another(cluster: Cluster) -> None:
     if len(nodes()) < 2:
         pytest.skip("this Slurm has one node only")
     note = cluster.out.parent / "broken"
     options = [*SMALL, "--dataset", "doubles:Squares(count=32)", "--method", f"waiting:BrokenNode(note={note})"]
-    cluster.rapbench("submit", *options, "--out", cluster.out, *LITTLE, "--tasks", 1)
+    cluster.rapbench("submit", *options, "--out", cluster.out, *LITTLE, "--shards", 1)
     until(lambda: cluster.status()["failures"])
     (failure,) = cluster.status()["failures"]
     assert failure["count"] == 1
@@ -177,14 +194,12 @@ def test_a_shard_that_fails_on_a_broken_node_is_done_on_another(cluster: Cluster
 
 @pytest.mark.slow
 def test_time_limits_end_in_another_run_that_goes_on(cluster: Cluster) -> None:
-    """One job through submitit and one from the printed script, at the same time and on the same work."""
-    limited = ["--tasks", 1, "--time", 1]
+    """One job that was submitted and one from the printed script, at the same time and on the same work."""
+    limited = ["--shards", 1, "--time", 1]
     submitted = cluster.submit(128, *limited)
-    setup = f"export PATH={Path(sys.executable).parent}:$PATH"
-    script = cluster.rapbench("submit", "--print", *cluster.options(128), *LITTLE, *limited, "--setup", setup).stdout
+    script = cluster.rapbench("submit", "--print", *cluster.options(128), *LITTLE, *limited).stdout
     (printed,) = lines("sbatch", "--parsable", given=script)
-    tasks = [submitted, f"{printed}_0"]
-    until(lambda: all(restarts(task) for task in tasks))
+    until(lambda: all(restarts(f"{job}_0") for job in (submitted, printed)))
     assert cluster.status()["done"] in {1, 2}
     cluster.go.touch()
     until(lambda: cluster.status()["jobs"].count("1 COMPLETED") == 2)
@@ -195,7 +210,7 @@ def test_time_limits_end_in_another_run_that_goes_on(cluster: Cluster) -> None:
 def test_what_is_preempted_goes_on_afterwards(cluster: Cluster) -> None:
     if "urgent" not in lines("sinfo", "--noheader", "--format=%R"):
         pytest.skip("this Slurm has no partition that preempts")
-    job = cluster.submit(64, "--tasks", 1)
+    job = cluster.submit(64, "--shards", 1)
     until(lambda: cluster.status()["running"] and cluster.status()["done"])
     urgent = ["--partition=urgent", "--exclusive", f"--nodes={len(nodes())}", "--output=/dev/null", "--wrap=sleep 1"]
     lines("sbatch", *urgent)
@@ -208,7 +223,7 @@ def test_what_is_preempted_goes_on_afterwards(cluster: Cluster) -> None:
 @pytest.mark.slow
 def test_cancel_ends_the_jobs_of_a_folder_and_keeps_what_is_done(cluster: Cluster) -> None:
     gpus = int(any("gpu" in line for line in lines("sinfo", "--noheader", "--format=%G")))
-    job = cluster.submit(128, "--tasks", 2, "--gpus", gpus)
+    job = cluster.submit(128, "--shards", 2, "--gpus", gpus)
     other = lines("sbatch", "--parsable", "--output=/dev/null", "--wrap=sleep 60")[0]
     until(lambda: cluster.status()["done"] == 2)
     each = set(lines("squeue", "--noheader", "--array", f"--jobs={job}", "--format=%b"))
@@ -243,18 +258,28 @@ def test_without_slurm_submit_says_so_and_the_script_is_still_printed(
     assert script.startswith("#!/bin/bash\n")
     assert "\nmodule load cuda\n" in script
     assert "#SBATCH --gpus-per-node=1\n" in script
-    assert not (tmp_path / "runs").exists()
 
 
-def test_without_submitit_submit_says_how_to_install_it(
-    rapbench: Rapbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(slurm, "examine", lambda resources, out: None)
-    monkeypatch.delitem(sys.modules, "rapbench.run.cluster", raising=False)
-    monkeypatch.delattr("rapbench.run.cluster", raising=False)
-    monkeypatch.setitem(sys.modules, "submitit", None)
-    with pytest.raises(BadConfig, match=r"rapbench\[slurm\]"):
-        rapbench("submit", *SMALL, "--dataset", "doubles:Squares", "--out", tmp_path / "runs")
+def test_the_script_that_is_printed_is_the_one_that_is_queued(rapbench: Rapbench, fake: Fake, tmp_path: Path) -> None:
+    fake("sinfo", "echo 'gpu|node1|node1'")
+    fake("sbatch", f"cat >{tmp_path}/queued; echo 77")
+    config = tmp_path / "run.toml"
+    config.write_text('metric = "segmentation"\nmethod = "rap"\n')
+    options = [*SMALL[:4], "--dataset", "doubles:Squares", "--config", config, "--out", tmp_path / "runs"]
+    printed = rapbench("submit", *options, "--print").stdout
+    assert rapbench("submit", *options).stdout.startswith("job 77: 1 shards; ")
+    assert (tmp_path / "queued").read_text() == printed
+    (copy,) = (tmp_path / "runs" / "jobs").glob("run.*.toml")
+    assert f"--config {copy}" in printed
+    assert copy.read_bytes() == config.read_bytes()
+
+
+def test_an_interrupt_waits_until_the_job_is_noted(fake: Fake, tmp_path: Path) -> None:
+    fake("sbatch", f"kill -INT {os.getpid()}; sleep 0.5; echo 78")
+    job = Job(scheduler="slurm", command=["x"], shards=2, folder=tmp_path, resources=Resources())
+    with pytest.raises(KeyboardInterrupt):
+        jobs.queued(job)
+    assert jobs.recorded(tmp_path) == [jobs.Queued(job="78", scheduler="slurm", shards=2)]
 
 
 def test_a_results_folder_in_memory_is_refused_where_other_machines_are_to_see_it(
@@ -262,14 +287,12 @@ def test_a_results_folder_in_memory_is_refused_where_other_machines_are_to_see_i
 ) -> None:
     monkeypatch.setattr(slurm, "_file_system", lambda path: "tmpfs")
     monkeypatch.setattr(slurm.shutil, "which", lambda name: name)
-    resources = slurm.Resources(
-        tasks=1, partition=None, gpus=1, cpus=1, memory="1G", time="1:00", max_parallel=1, retries=0, setup=()
-    )
+    job = Job(scheduler="slurm", command=["x"], shards=1, folder=tmp_path / "jobs", resources=Resources())
     monkeypatch.setattr(
         slurm, "_answer", lambda *command: ["gpu|far-away|far-away"] if "%R" in command[-1] else ["far-away"]
     )
     with pytest.raises(BadConfig, match=r"in this machine's memory \(tmpfs\)"):
-        slurm.examine(resources, tmp_path)
+        slurm.Slurm().examine(job)
 
 
 def test_a_missing_config_or_a_wrong_option_is_found_before_anything_is_queued(
@@ -294,7 +317,4 @@ def test_cancel_without_jobs_says_so(rapbench: Rapbench, tmp_path: Path) -> None
     [("90", 5400), ("1:30", 90), ("2:00:00", 7200), ("1-12", 129600), ("1-12:30", 131400), ("1-0:0:1", 86401)],
 )
 def test_time_limits_are_read_as_slurm_reads_them(text: str, seconds: int) -> None:
-    resources = slurm.Resources(
-        tasks=1, partition=None, gpus=1, cpus=1, memory="1G", time=text, max_parallel=1, retries=0, setup=()
-    )
-    assert resources.seconds == seconds
+    assert Resources(time=text).seconds == seconds

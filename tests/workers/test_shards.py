@@ -26,8 +26,8 @@ from rapbench.results.store import Store
 from rapbench.run.plan import Experiment
 from rapbench.run.resolve import prepare
 from rapbench.run.selection import settled
-from rapbench.run.shards import ATTEMPTS, Place, failures, work, written_plan
 from rapbench.run.spec import RunSpec
+from rapbench.workers.shards import ATTEMPTS, Shard, failures, work, written_plan
 
 TESTS = Path(__file__).parents[1]
 BASE = {"model": "doubles:tiny", "weights": "random", "dataset": "doubles:Squares(count=150)", "device": "cpu"}
@@ -55,28 +55,28 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("text", ["3/3", "1", "-1/4", "a/b", "1/0", "1/4/2"])
-def test_a_place_that_is_none_is_refused(text: str) -> None:
+def test_a_shard_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(BadConfig, match=r"write i/N with i from 0 to N - 1, or env"):
-        Place.parse(text)
+        Shard.parse(text)
 
 
-def test_a_place_is_read_from_the_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shard_is_read_from_the_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("RANK", "WORLD_SIZE", "SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(BadConfig, match="are set"):
-        Place.parse("env")
+        Shard.parse("env")
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "3")
-    assert Place.parse("env") == Place(1, 3)
+    assert Shard.parse("env") == Shard(1, 3)
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "4")
     monkeypatch.setenv("SLURM_ARRAY_TASK_COUNT", "9")
-    assert Place.parse("env") == Place(4, 9)
+    assert Shard.parse("env") == Shard(4, 9)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 50])
-def test_the_parts_are_all_the_tasks_each_once(prepared: Callable[..., Experiment], count: int) -> None:
+def test_the_shards_are_all_the_tasks_each_once(prepared: Callable[..., Experiment], count: int) -> None:
     experiment = prepared()
-    names = [experiment.task_id(t) for k in range(count) for t in Place(k, count).of(experiment.tasks())]
+    names = [experiment.task_id(t) for k in range(count) for t in Shard(k, count).of(experiment.tasks())]
     assert names == [experiment.task_id(task) for task in experiment.tasks()]
     assert len(set(names)) == 2 * 5
 
@@ -93,40 +93,40 @@ def test_many_workers_in_any_order_end_with_the_bytes_of_one(
         np.savez(weights, **{key: value.numpy() for key, value in mnist_cnn().state_dict().items()})
         options |= {"dataset": "digits", "model": "mnist_cnn", "weights": str(weights)}
     one, many = prepared(**options, out=tmp_path / "one"), prepared(**options, out=tmp_path / "many")
-    work([one], Place(0, 1), Store(one.spec.out), unheard)
-    places = [Place(k, 4) for k in range(4)]
-    random.Random(0).shuffle(places)
-    for place in places:
-        work([many], place, Store(many.spec.out), unheard)
+    work([one], Shard(0, 1), Store(one.spec.out), unheard)
+    shards = [Shard(k, 4) for k in range(4)]
+    random.Random(0).shuffle(shards)
+    for shard in shards:
+        work([many], shard, Store(many.spec.out), unheard)
     assert contents(tmp_path / "many") == contents(tmp_path / "one")
     assert tables(many) == tables(one)
 
 
-def test_a_part_done_is_found_done(prepared: Callable[..., Experiment]) -> None:
+def test_a_shard_done_is_found_done(prepared: Callable[..., Experiment]) -> None:
     experiment = prepared()
     store = Store(experiment.spec.out)
-    first = work([experiment], Place(0, 2), store, unheard)
-    again = work([experiment], Place(0, 2), store, unheard)
+    first = work([experiment], Shard(0, 2), store, unheard)
+    again = work([experiment], Shard(0, 2), store, unheard)
     assert (first.done, first.found, again.done, again.found) == (5, 0, 0, 5)
 
 
-def test_a_corrupt_shard_is_computed_again(prepared: Callable[..., Experiment], tmp_path: Path) -> None:
+def test_a_corrupt_file_is_computed_again(prepared: Callable[..., Experiment], tmp_path: Path) -> None:
     experiment = prepared()
-    work([experiment], Place(0, 1), Store(experiment.spec.out), unheard)
+    work([experiment], Shard(0, 1), Store(experiment.spec.out), unheard)
     before, good = tables(experiment), contents(tmp_path / "runs")
     for n, path in enumerate(sorted((tmp_path / "runs").glob("*segmentation*/*.parquet"))):
         content = bytearray(path.read_bytes())
         content[len(content) * n // 10] ^= 1 << n % 8
         path.write_bytes(content)
-    outcome = work([experiment], Place(0, 1), Store(experiment.spec.out), unheard)
+    outcome = work([experiment], Shard(0, 1), Store(experiment.spec.out), unheard)
     assert (outcome.done, outcome.found) == (10, 0)
     assert contents(tmp_path / "runs") == good
     assert tables(experiment) == before
 
 
-def test_a_corrupt_shard_never_enters_a_table(prepared: Callable[..., Experiment], tmp_path: Path) -> None:
+def test_a_corrupt_file_never_enters_a_table(prepared: Callable[..., Experiment], tmp_path: Path) -> None:
     experiment = prepared()
-    work([experiment], Place(0, 1), Store(experiment.spec.out), unheard)
+    work([experiment], Shard(0, 1), Store(experiment.spec.out), unheard)
     path = min((tmp_path / "runs").glob("*segmentation*/*.parquet"))
     content = bytearray(path.read_bytes())
     content[40] ^= 255
@@ -157,7 +157,7 @@ def test_a_task_that_fails_is_recorded_and_the_others_are_done(
     experiment = prepared(method="doubles:Moody,random")
     store = Store(experiment.spec.out)
     for attempt in range(1, ATTEMPTS + 2):
-        outcome = work([experiment], Place(0, 1), store, unheard)
+        outcome = work([experiment], Shard(0, 1), store, unheard)
         assert 0 < len(outcome.failed) < 5
         assert {failures(store.root, name) for name in outcome.failed} == {min(attempt, ATTEMPTS)}
     assert outcome.found == 10 - len(outcome.failed)
@@ -170,7 +170,7 @@ def test_rows_of_other_versions_are_not_added_to_unless_allowed(
     prepared: Callable[..., Experiment], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = prepared(limit=40)
-    work([first], Place(0, 1), Store(first.spec.out), unheard)
+    work([first], Shard(0, 1), Store(first.spec.out), unheard)
     monkeypatch.setattr("rapbench.run.plan.versions", lambda: {"torch": "9.9"})
     with pytest.raises(SpecMismatch, match=r"here it is .*torch 9\.9.*--allow-mixed"):
         prepared().pending(Store(first.spec.out))
@@ -181,18 +181,16 @@ def test_rows_of_other_versions_are_not_added_to_unless_allowed(
 def test_the_plan_tells_what_is_done(prepared: Callable[..., Experiment]) -> None:
     experiment = prepared()
     store = Store(experiment.spec.out)
-    document = written_plan({"": experiment}, store.root)
-    assert json.loads((store.root / "plans" / f"{document['digest']}.json").read_text()) == document
+    plan = written_plan({"": experiment}, store.root)
+    assert json.loads((store.root / "plans" / f"{plan['digest']}.json").read_text()) == plan
 
     def done() -> int:
-        return sum(
-            all(list(store.root.glob(f"{file}-*.parquet")) for file in task["files"]) for task in document["tasks"]
-        )
+        return sum(all(list(store.root.glob(f"{file}-*.parquet")) for file in task["files"]) for task in plan["tasks"])
 
-    assert (done(), len(document["tasks"])) == (0, 10)
-    work([experiment], Place(0, 2), store, unheard)
+    assert (done(), len(plan["tasks"])) == (0, 10)
+    work([experiment], Shard(0, 2), store, unheard)
     assert done() == 5
-    work([experiment], Place(1, 2), store, unheard)
+    work([experiment], Shard(1, 2), store, unheard)
     assert done() == 10
 
 
@@ -257,7 +255,7 @@ def test_a_worker_waits_for_what_others_have_claimed(prepared: Callable[..., Exp
     dead = leases / experiment.task_id(experiment.tasks()[0])
     dead.write_text(json.dumps({"host": "a node that died", "pid": 1, "id": "x"}))
     began = time.monotonic()
-    outcome = work([experiment], Place(0, 1), store, unheard, lease_seconds=3)
+    outcome = work([experiment], Shard(0, 1), store, unheard, lease_seconds=3)
     assert (outcome.done, outcome.failed) == (4, ())
     assert time.monotonic() - began > 2
     assert experiment.pending(store) == []

@@ -1,4 +1,4 @@
-"""The part of a run that one of many workers does, and what the others can see of it."""
+"""The share of a run that one of many workers does, and what the others can see of it."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from rapbench.run.plan import Experiment, Task
 _POLL_SECONDS = 2.0
 ATTEMPTS = 3
 """How often a task is tried, by whichever workers, before it is left alone."""
-_PLACE = re.compile(r"(\d+)/(\d+)")
+_SHARD = re.compile(r"(\d+)/(\d+)")
 _FROM_SCHEDULERS = (("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT"), ("RANK", "WORLD_SIZE"))
 
 
 @dataclass(frozen=True)
-class Place:
-    """The `index`-th of `count` workers, from 0."""
+class Shard:
+    """The `index`-th of `count` shares of a run's tasks, from 0."""
 
     index: int
     count: int
 
     @classmethod
-    def parse(cls, text: str) -> Place:
+    def parse(cls, text: str) -> Shard:
         """`i/N`, or `env` for what Slurm's job arrays or torchrun set.
 
         Raises:
@@ -47,20 +47,20 @@ class Place:
             if not text:
                 names = " nor ".join("/".join(pair) for pair in _FROM_SCHEDULERS)
                 raise BadConfig(f"--shard env: neither {names} are set")
-        match = _PLACE.fullmatch(text)
+        match = _SHARD.fullmatch(text)
         if not match or int(match[1]) >= int(match[2]):
             raise BadConfig(f"--shard {text}: write i/N with i from 0 to N - 1, or env")
         return cls(int(match[1]), int(match[2]))
 
     def of(self, tasks: Sequence[Task]) -> Sequence[Task]:
-        """This worker's tasks: a run of neighbours, which share images."""
+        """Its tasks among all: neighbours, which share images."""
         start, stop = (len(tasks) * n // self.count for n in (self.index, self.index + 1))
         return tasks[start:stop]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """Tasks of a worker's part done since it began, found done, and names of those that failed or were left alone."""
+    """Tasks of a shard done since it began, found done, and names of those that failed or were left alone."""
 
     done: int
     found: int
@@ -69,20 +69,20 @@ class Outcome:
 
 def work(
     experiments: Sequence[Experiment],
-    place: Place,
+    shard: Shard,
     store: Store,
     progress: Progress,
     *,
     lease_seconds: float = LEASE_SECONDS,
 ) -> Outcome:
-    """Does this worker's part of the experiments, one task after the other.
+    """Does one shard of the experiments, one task after the other.
 
     A task that raises is recorded and the next one is tried; after `ATTEMPTS` failures a task is left alone.
     """
     done, found, failed = 0, 0, []
     with Claims(store.root / "claims", lease_seconds) as claims:
         for experiment in experiments:
-            tasks, broken = place.of(experiment.tasks()), _Failures(experiment, store.root)
+            tasks, broken = shard.of(experiment.tasks()), _Failures(experiment, store.root)
             left = _left(experiment, tasks, store, broken)
             found += len(tasks) - len(left) - len(broken.names)
             began = len(left)
@@ -159,8 +159,8 @@ def plan(experiments: Mapping[str, Experiment]) -> dict[str, Any]:
 
 def written_plan(experiments: Mapping[str, Experiment], root: Path) -> dict[str, Any]:
     """The plan, written down where other commands find it."""
-    document = plan(experiments)
-    file = root / "plans" / f"{document['digest']}.json"
+    whole = plan(experiments)
+    file = root / "plans" / f"{whole['digest']}.json"
     if not file.exists():
-        write_whole(file, json.dumps(document).encode())
-    return document
+        write_whole(file, json.dumps(whole).encode())
+    return whole

@@ -18,15 +18,15 @@ from rapbench.results.claims import LEASE_SECONDS
 RECENT_SECONDS = 600.0
 """The time over which the rate is measured."""
 
-_SHARD = re.compile(r"(\d+)-(\d+)-[0-9a-f]{8}\.parquet")
+_BLOCK_FILE = re.compile(r"(\d+)-(\d+)-[0-9a-f]{8}\.parquet")
 
-Shards = Mapping[int, tuple[int, float]]
-"""Of the shards in a folder: first image -> the image after the last, and when the file was written."""
+BlockFiles = Mapping[int, tuple[int, float]]
+"""Of the files in a cell's folder: first image -> the image after the last, and when the file was written."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """A shard that failed and is not done."""
+    """A task that failed and is not done."""
 
     task: str
     count: int
@@ -41,17 +41,17 @@ class Status:
     Attributes:
         digest: the plan's name.
         parts: of the config that it covers; '' is a run without parts.
-        shards: how many there are; one is a method on a block of images.
+        tasks: how many there are; one is a method on a block of images.
         done: with all their rows.
         running: claimed by a worker that is alive.
-        failures: of shards that are not done.
+        failures: of tasks that are not done.
         images_per_second: explained images, one for each method, in the recent past; None where nothing is running.
         seconds_left: at that rate.
     """
 
     digest: str
     parts: tuple[str, ...]
-    shards: int
+    tasks: int
     done: int
     running: int
     failures: tuple[Failure, ...]
@@ -67,14 +67,14 @@ def statuses(out: Path) -> list[Status]:
     """
     if not out.is_dir():
         raise DataMissing(f"no results folder {out}")
-    held: dict[str, Shards] = {}
+    held: dict[str, BlockFiles] = {}
     running = _leased(out / "claims")
     failures = [Failure(**{key: note[key] for key in Failure.__annotations__}) for note in _notes(out / "failures")]
     return [_status(plan, out, held, running, failures) for plan in _notes(out / "plans")]
 
 
 def _status(
-    plan: Mapping[str, Any], out: Path, held: dict[str, Shards], running: set[str], failures: Iterable[Failure]
+    plan: Mapping[str, Any], out: Path, held: dict[str, BlockFiles], running: set[str], failures: Iterable[Failure]
 ) -> Status:
     images = {task["id"]: task["images"] for task in plan["tasks"]}
     written = {task["id"]: _written(task["files"], out, held) for task in plan["tasks"]}
@@ -85,7 +85,7 @@ def _status(
     return Status(
         digest=plan["digest"],
         parts=tuple(plan["parts"]),
-        shards=len(images),
+        tasks=len(images),
         done=len(done),
         running=len(at_work),
         failures=tuple(f for f in failures if f.task in images and f.task not in done),
@@ -94,19 +94,19 @@ def _status(
     )
 
 
-def _written(files: Iterable[str], out: Path, held: dict[str, Shards]) -> float | None:
-    """When the last shard of a task was written, None where one is missing.
+def _written(files: Iterable[str], out: Path, held: dict[str, BlockFiles]) -> float | None:
+    """When the last file of a task was written, None where one is missing.
 
     Args:
-        files: the task's, as `folder/first-last`; a longer shard with the same first image does as well.
+        files: the task's, as `folder/first-last`; a longer one with the same first image does as well.
         out: the results folder.
-        held: shards by folder; folders not seen yet are added.
+        held: files by folder; folders not seen yet are added.
     """
     latest = 0.0
     for file in files:
         folder, _, block = file.rpartition("/")
         if folder not in held:
-            held[folder] = _shards(out / folder)
+            held[folder] = _block_files(out / folder)
         start, stop = (int(number) for number in block.split("-"))
         there, when = held[folder].get(start, (0, 0.0))
         if there < stop:
@@ -115,20 +115,20 @@ def _written(files: Iterable[str], out: Path, held: dict[str, Shards]) -> float 
     return latest
 
 
-def _shards(folder: Path) -> Shards:
+def _block_files(folder: Path) -> BlockFiles:
     found: dict[int, tuple[int, float]] = {}
-    with suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            if match := _SHARD.fullmatch(entry.name):
+    with suppress(OSError), os.scandir(folder) as files:
+        for file in files:
+            if match := _BLOCK_FILE.fullmatch(file.name):
                 start, stop = int(match[1]), int(match[2])
-                found[start] = max(found.get(start, (0, 0.0)), (stop, entry.stat().st_mtime))
+                found[start] = max(found.get(start, (0, 0.0)), (stop, file.stat().st_mtime))
     return found
 
 
 def _rate(done: list[tuple[float, int]]) -> float | None:
-    """Images per second since the first shard of the recent past, whose own images came before."""
+    """Images per second since the first task of the recent past, whose own images came before."""
     now = max([time.time(), *(when for when, _ in done)])
-    recent = sorted(entry for entry in done if entry[0] > now - RECENT_SECONDS)
+    recent = sorted((when, count) for when, count in done if when > now - RECENT_SECONDS)
     images = sum(count for _, count in recent[1:])
     return images / (now - recent[0][0]) if images else None
 
@@ -136,15 +136,15 @@ def _rate(done: list[tuple[float, int]]) -> float | None:
 def _leased(folder: Path) -> set[str]:
     """The tasks that workers hold which have lately shown that they are alive."""
     found = set()
-    with suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            if not entry.name.startswith(".") and time.time() - entry.stat().st_mtime < LEASE_SECONDS:
-                found.add(entry.name)
+    with suppress(OSError), os.scandir(folder) as leases:
+        for lease in leases:
+            if not lease.name.startswith(".") and time.time() - lease.stat().st_mtime < LEASE_SECONDS:
+                found.add(lease.name)
     return found
 
 
 def _notes(folder: Path) -> list[dict[str, Any]]:
-    """The JSON documents of a folder, by name; one that is being written is left out."""
+    """What the JSON files of a folder hold, by name; one that is being written is left out."""
     found = []
     for path in sorted(folder.glob("[!.]*.json")):
         with suppress(OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Several processes on one machine, each doing a part of a run."""
+"""Several processes on one machine, each doing a shard of a run."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import torch
 
 
-def run_workers(count: int, arguments: Sequence[str], device: torch.device) -> list[int]:
-    """Runs `rapbench` with the arguments and `--shard k/count`, k = 0..count - 1, at once; returns the exit codes.
+def exit_codes(count: int, arguments: Sequence[str], device: torch.device) -> list[int]:
+    """How `rapbench` ended with the arguments and `--shard k/count`, run for k = 0..count - 1 at once.
 
     On a machine with GPUs each process sees one; on a CPU each gets its share of the cores.
     """
