@@ -11,7 +11,8 @@ from rapbench.cli.options import DEFAULTS, DataRoot, Out
 
 if TYPE_CHECKING:
     from rapbench.report.figures import Drawing, FigureKind
-    from rapbench.results.store import Held
+    from rapbench.results.select import Filter
+    from rapbench.results.store import Held, Store
 
 
 def figure(
@@ -40,7 +41,6 @@ def figure(
     Each picture is written as PNG, SVG and PDF, with its points as CSV.
     """
     from rapbench.core.catalogue import split_calls
-    from rapbench.core.errors import DataMissing
     from rapbench.report.figures import written
     from rapbench.results.select import Filter
     from rapbench.results.store import Store
@@ -48,21 +48,35 @@ def figure(
     kind = _kind(name, order)
     methods = tuple(str(call) for call in split_calls(method or []))
     wanted = Filter(model=model, dataset=dataset, methods=methods)
-    stores = (Store(out), Store(out / kind.metric))  # a study's rows lie in a folder of its name
-    held = [one for store in stores for one in store.held()]
-    held = [one for one in held if one.cell.identity.metric.name == kind.metric and wanted.admits(one.cell)]
-    drawings = list(kind(held))
+    store, folder = Store(out), to or out / "figures"
+    for file in drawn(name, kind, store, wanted, folder):
+        typer.echo(file)
+    if example is not None:
+        for file in written(_example(_held(store, kind.metric, wanted), kind.metric, example, data_root), name, folder):
+            typer.echo(file)
+
+
+def drawn(name: str, kind: FigureKind, store: Store, wanted: Filter, folder: Path) -> list[Path]:
+    """Draws a figure into a folder; returns the files. What is not in it is said on stderr.
+
+    Raises:
+        DataMissing: there is nothing to draw.
+    """
+    from rapbench.core.errors import DataMissing
+    from rapbench.report.figures import written
+
+    drawings = list(kind(_held(store, kind.metric, wanted)))
     if not drawings:
         asked = f" of {wanted}" if str(wanted) else ""
-        command = f"rapbench run {name if '/' in name else f'--metric {kind.metric}'} --out {out}"
-        raise DataMissing(f"no rows of {kind.metric}{asked} with a value in {out}: `{command}` writes some")
-    if example is not None:
-        drawings.append(_example(held, kind.metric, example, data_root))
-    for drawing in drawings:
-        for note in drawing.notes:
-            typer.echo(f"{name}: {note}", err=True)
-        for file in written(drawing, name, to or out / "figures"):
-            typer.echo(file)
+        command = f"rapbench run {name if '/' in name else f'--metric {kind.metric}'} --out {store.root}"
+        raise DataMissing(f"no rows of {kind.metric}{asked} with a value in {store.root}: `{command}` writes some")
+    for note in (note for drawing in drawings for note in drawing.notes):
+        typer.echo(f"{name}: {note}", err=True)
+    return [file for drawing in drawings for file in written(drawing, name, folder)]
+
+
+def _held(store: Store, metric: str, wanted: Filter) -> list[Held]:
+    return [one for one in store.held() if one.cell.identity.metric.name == metric and wanted.admits(one.cell)]
 
 
 def _kind(name: str, order: str | None) -> FigureKind:

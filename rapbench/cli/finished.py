@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rapbench.report.tables import Result
     from rapbench.results.store import Rows, Store
     from rapbench.run.plan import Experiment
-    from rapbench.run.selection import Selection
+    from rapbench.run.selection import Scan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,7 @@ class Finished:
     """A finished experiment and what it took."""
 
     experiment: Experiment
-    selection: Selection | None
+    selection: Scan | None
     explanations: int
     seconds: float
     stages: Mapping[str, float]
@@ -51,6 +51,8 @@ class Finished:
         """It as a terminal shows it."""
         from rapbench.report.tables import text
 
+        if self.experiment.study:
+            return f"{summary(self.experiment)}\nmeasured in {self.seconds:.1f} s"
         lines = [
             summary(self.experiment),
             f"selection: {self.selection}" if self.selection else "",
@@ -75,7 +77,7 @@ def finished(experiment: Experiment) -> Finished:
             experiment, selection = selected(experiment, progress)
     store = Store(experiment.spec.out)
     tasks = experiment.pending(store)
-    total = sum(task.block.stop - task.block.start for task in tasks)
+    total = sum(experiment.num_images(task) for task in tasks)
     with ProgressBar(total) as progress:
         stages = execute(experiment, tasks, store, progress)
     return Finished(
@@ -103,7 +105,9 @@ def collected(experiment: Experiment, store: Store) -> list[Result]:
     from rapbench.report.tables import results
     from rapbench.results.store import Held
 
-    found = []
+    found: list[Result] = []
+    if experiment.study:  # its rows are no metric's
+        return found
     for metric in experiment.metrics:
         for method in experiment.methods:
             cell = experiment.cells[method.label, metric.label]
@@ -114,7 +118,8 @@ def collected(experiment: Experiment, store: Store) -> list[Result]:
 def summary(experiment: Experiment) -> str:
     """A line on what an experiment consists of."""
     cells = [experiment.cells[experiment.methods[0].label, metric.label] for metric in experiment.metrics]
-    counts = ", ".join(f"{cell.metric} on {cell.limit}" for cell in cells)
+    unit = " layers" if experiment.study else ""
+    counts = ", ".join(f"{cell.metric} on {cell.limit}{unit}" for cell in cells)
     device = f"{experiment.device.type} ({experiment.spec.precision})"
     return (
         f"{experiment.classifier.title} on {experiment.limit} images of {experiment.dataset_name}, {device}: {counts}"

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from rapbench.core.errors import BadConfig
+from rapbench.papers.card import exhibit, table
 from rapbench.report.formats import Format
 from rapbench.run.spec import RunSpec, read_parts
 
@@ -22,6 +24,10 @@ Weights = Annotated[
     str, typer.Option(help="auto, random, a torchvision weight name, or a .pt, .pth, .safetensors or .npz file.")
 ]
 Dataset = Annotated[str, typer.Option(help="Images.")]
+Exhibit = Annotated[
+    str | None,
+    typer.Argument(help="A paper's table or figure, for example rap2020/table1: run it, then print or draw it."),
+]
 DataRoot = Annotated[Path | None, typer.Option(envvar="RAPBENCH_DATA", help="Folder of the data sets.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only the first images.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
@@ -34,9 +40,23 @@ Form = Annotated[Format, typer.Option("--format", help="How to write it.")]
 
 
 def specs(context: typer.Context) -> dict[str, RunSpec]:
-    """The runs that were asked for, by the names of the config's parts; the name is '' without a config or parts."""
+    """The runs that were asked for, by the names of the config's parts; the name is '' without a config or parts.
+
+    Raises:
+        UnknownName: no such table or figure, or no such part.
+        BadConfig: a setting that is wrong, or a config beside a paper's table or figure.
+    """
     parts = [name.strip() for value in context.params.get("part") or [] for name in value.split(",")]
-    return read_parts(context.params["config"], typed(context), parts)
+    given, config, name = typed(context), context.params["config"], context.params.get("exhibit")
+    if name is None:
+        return read_parts(config, given, parts)
+    if config is not None:
+        raise BadConfig(f"{name} brings its own config: leave out --config, or {name}")
+    runs = read_parts(exhibit(name).run, given, parts)
+    if context.params.get("sweep"):
+        swept = read_parts(table(name).sweep_run, given, parts)
+        runs |= {f"{part} (sweep)": spec for part, spec in swept.items()}
+    return runs
 
 
 def typed(context: typer.Context) -> dict[str, Any]:

@@ -62,16 +62,15 @@ def table(
     elif sweep:
         document = shown.readings(name, Store(out), wanted, closest or shown.CLOSEST)
     else:
-        document = shown.beside_published(name, Store(out), wanted, against or "rap")
+        document = shown.beside_published(name, Store(out), wanted, against or shown.AGAINST)
     typer.echo(rendered(document, form))
 
 
 def _all(store: Store, wanted: Filter, form: Format) -> Document:
     from rapbench.core.errors import DataMissing
-    from rapbench.metrics import METRICS
     from rapbench.report.tables import document, results
 
-    cells = [held for held in store.held() if wanted.admits(held.cell) and held.cell.identity.metric.name in METRICS]
+    cells = [one for one in store.held() if wanted.admits(one.cell) and not one.cell.is_study]
     found = [result for held in cells for result in results(held)]
     if not found:
         asked = f" of {wanted}" if str(wanted) else ""

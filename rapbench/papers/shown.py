@@ -13,11 +13,13 @@ from rapbench.report.tables import Scored
 from rapbench.results.select import Filter
 from rapbench.results.store import Store
 
+AGAINST = "rap"
+"""The method that others are compared with."""
 CLOSEST = 8
 """Readings of a cell that a sweep prints."""
 
 
-def beside_published(name: str, store: Store, wanted: Filter, against: str) -> Document:
+def beside_published(name: str, store: Store, wanted: Filter, against: str = AGAINST) -> Document:
     """The table of that name: published, ours, 95 % interval, difference, n.
 
     Args:

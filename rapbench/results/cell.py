@@ -157,6 +157,11 @@ class Cell:
         return self.identity.key
 
     @property
+    def is_study(self) -> bool:
+        """Whether its rows are a study's, which stands for method and metric alike."""
+        return self.identity.method.name == self.identity.metric.name
+
+    @property
     def folder(self) -> str:
         """Name of its folder: readable parts, then the key."""
         own = self.identity

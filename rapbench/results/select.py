@@ -38,6 +38,7 @@ class Filter:
         precision: of the run.
         device: of the run.
         methods: names, or names with parameters.
+        settings: all that the numbers depend on but method and metric, as `Identity.setting` gives it; any of these.
     """
 
     model: str | None = None
@@ -48,6 +49,7 @@ class Filter:
     precision: str | None = None
     device: str | None = None
     methods: tuple[str, ...] = ()
+    settings: tuple[Mapping[str, str], ...] = ()
 
     def admits(self, cell: Cell) -> bool:
         """Whether a cell is asked for."""
@@ -61,7 +63,12 @@ class Filter:
             (self.device, own.device),
         ]
         alike = all(asked is None or asked == held for asked, held in pairs)
-        return alike and self._admits_images(cell) and self._admits_method(cell)
+        return (
+            alike
+            and self._admits_images(cell)
+            and self._admits_method(cell)
+            and (not self.settings or own.setting() in self.settings)
+        )
 
     def _admits_images(self, cell: Cell) -> bool:
         if self.dataset is None:
@@ -75,9 +82,10 @@ class Filter:
 
     def __str__(self) -> str:
         """What is asked for, as options of a command; empty where nothing is."""
-        given = {key: value for key, value in asdict(self).items() if value not in {None, ()}}
-        texts = {key: ",".join(value) if key == "methods" else str(value) for key, value in given.items()}
-        return " ".join(f"--{key.removesuffix('s') if key == 'methods' else key} {text}" for key, text in texts.items())
+        fields = ("model", "dataset", "weights", "select", "seed", "precision", "device")
+        given = {key: value for key in fields if (value := getattr(self, key)) is not None}
+        methods = [f"--method {','.join(self.methods)}"] if self.methods else []
+        return " ".join([*(f"--{key} {value}" for key, value in given.items()), *methods])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -107,6 +107,7 @@ def moments(
     images: Images,
     *,
     device: torch.device,
+    layers: Collection[str] | None = None,
     partial: Path | None = None,
     progress: Callable[[int], None] = _unheard,
 ) -> dict[str, Moments]:
@@ -116,15 +117,18 @@ def moments(
         classifier: the network.
         images: what to read.
         device: where to compute.
+        layers: names of the layers; all by default.
         partial: where the sums are kept meanwhile.
         progress: told how many more images are done.
     """
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     graph = trace(classifier.module.to(device)).folded()
-    sums = {name: Moments(layer) for name, layer in weighted_layers(graph, "fit-patterns").items()}
+    weighted = weighted_layers(graph, "fit-patterns")
+    sums = {name: Moments(layer) for name, layer in weighted.items() if layers is None or name in layers}
 
     def see(layer: Weighted, x: Tensor, y: Tensor) -> None:
-        sums[layer.name].add(x, y)
+        if layer.name in sums:
+            sums[layer.name].add(x, y)
 
     network, start = observed(graph, see), _resumed(partial, sums, images.start)
     progress(start - images.start)

@@ -19,6 +19,7 @@ from rapbench.core.types import Classifier, Dataset, Method, Metric
 from rapbench.results.cell import Cell, DatasetIdentity, Identity, MethodIdentity, MetricIdentity, ModelIdentity
 from rapbench.results.store import Block, BlockFile, Store, covers
 from rapbench.run.spec import RunSpec
+from rapbench.run.study import Study
 
 BLOCK_SIZE = 32
 """Images a block: what a killed run loses at most, for one method."""
@@ -37,7 +38,8 @@ class Task:
 class Experiment:
     """Everything a run needs, loaded and checked.
 
-    `order` holds the data set's indices of the images it takes; positions, in blocks and rows, are places in it.
+    `order` holds the data set's indices of the images it takes; positions, in blocks and rows, are places in it. With a
+    study nothing is explained: the study is the one method and the one metric, and positions are the study's.
     """
 
     spec: RunSpec
@@ -48,6 +50,7 @@ class Experiment:
     methods: tuple[Named[Method], ...]
     metrics: tuple[Named[Metric], ...]
     order: tuple[int, ...]
+    study: Named[Study] | None = None
 
     @property
     def limit(self) -> int:
@@ -64,14 +67,29 @@ class Experiment:
         """The cell of each (method label, metric label)."""
         return {(m.label, s.label): self._cell(m, s) for m in self.methods for s in self.metrics}
 
+    @property
+    def _block_size(self) -> int:
+        return self.study.thing.block_size if self.study else BLOCK_SIZE
+
+    @cached_property
+    def size(self) -> int:
+        """How many positions there are: images, or what a study measures."""
+        return self.study.thing.size(self) if self.study else self.limit
+
+    def num_images(self, task: Task) -> int:
+        """How many images a task explains, or a study's task reads."""
+        return self.study.thing.num_read(self) if self.study else task.block.stop - task.block.start
+
     def blocks(self, cell: Cell) -> list[Block]:
         """The blocks that a cell consists of."""
-        return blocks(cell.limit)
+        return blocks(cell.limit, self._block_size)
 
     def tasks(self) -> list[Task]:
         """All work of the run, block by block; the spec alone decides how it is cut."""
         return [
-            Task(block, method, self._scoring(method, block)) for block in blocks(self.limit) for method in self.methods
+            Task(block, method, self._scoring(method, block))
+            for block in blocks(self.size, self._block_size)
+            for method in self.methods
         ]
 
     def pending(self, store: Store) -> list[Task]:
@@ -151,7 +169,7 @@ class Experiment:
                     )
 
     def _maps_missing(self, method: Named[Method], block: Block) -> bool:
-        if self.spec.save_maps is None:
+        if self.spec.save_maps is None or self.study:
             return False
         ids = (self.dataset.ids[index] for index in self.order[block.start : block.stop])
         return not all(self.map_file(method, image_id).exists() for image_id in ids)
@@ -171,7 +189,11 @@ class Experiment:
             method=MethodIdentity(
                 name=method.name, parameters=parameters(method.thing), digest=method.digest, backend=spec.backend
             ),
-            metric=MetricIdentity(name=metric.name, parameters=parameters(metric.thing), digest=metric.digest),
+            metric=MetricIdentity(
+                name=metric.name,
+                parameters={**parameters(metric.thing), **(self.study.thing.rests_on(self) if self.study else {})},
+                digest=metric.digest,
+            ),
             seed=spec.seed,
             precision=spec.precision,
             device=self.device.type,
@@ -185,13 +207,13 @@ class Experiment:
             method_title=method.thing.title,
             metric=metric.label,
             signed=method.thing.signed,
-            limit=min(self.limit, images or self.limit),
+            limit=min(self.size, images or self.size),
         )
 
 
-def blocks(limit: int) -> list[Block]:
-    """The first `limit` images cut into blocks."""
-    return [Block(start, min(start + BLOCK_SIZE, limit)) for start in range(0, limit, BLOCK_SIZE)]
+def blocks(limit: int, size: int = BLOCK_SIZE) -> list[Block]:
+    """The first `limit` positions in blocks of a size."""
+    return [Block(start, min(start + size, limit)) for start in range(0, limit, size)]
 
 
 def within(block: Block, limit: int) -> Block | None:

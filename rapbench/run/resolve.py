@@ -28,7 +28,7 @@ from rapbench.models.zoo import input_size, load_classifier
 from rapbench.run.fit import patterns_for, refuse_unless_generated
 from rapbench.run.plan import Experiment, candidates
 from rapbench.run.spec import RunSpec
-from rapbench.run.study import STUDIES
+from rapbench.run.study import STUDIES, Study
 
 _USUAL_SIZE = 224
 _ONLY_WHEN_ASKED = {"degradation"}
@@ -44,12 +44,14 @@ class Settings:
         size: side in pixels of the network's input, and so of the images.
         methods: asked for, each once.
         metrics: the guards and those asked for, or all that the images support.
+        study: what is measured of the network instead; None where images are explained.
     """
 
     dataset_name: str
     size: int
     methods: tuple[Named[Method], ...]
     metrics: tuple[Named[Metric], ...]
+    study: Named[Study] | None
 
 
 def settings(spec: RunSpec) -> Settings:
@@ -59,8 +61,7 @@ def settings(spec: RunSpec) -> Settings:
         UnknownName: no such method, metric, data set, network, backend or study.
         BadConfig: parameters that are wrong, or settings that contradict each other.
     """
-    if spec.study is not None:
-        STUDIES.load(spec.study)
+    study = None if spec.study is None else named(STUDIES, (spec.study,))[0]
     if spec.device == "cpu":
         _refuse_modes_of_cuda(spec)
     size, call = input_size(spec.model), parse_call(spec.dataset)
@@ -69,7 +70,7 @@ def settings(spec: RunSpec) -> Settings:
     if any(map(_lacks_patterns, methods)):
         refuse_unless_generated(images)
     metrics = _metrics(spec, call.name, images)
-    return Settings(dataset_name=call.name, size=size, methods=methods, metrics=metrics)
+    return Settings(dataset_name=call.name, size=size, methods=methods, metrics=metrics, study=study)
 
 
 def device(spec: RunSpec) -> torch.device:
@@ -132,10 +133,13 @@ def prepare(spec: RunSpec) -> Experiment:
         dataset=images,
         dataset_name=chosen.dataset_name,
         classifier=classifier,
-        methods=tuple(_with_patterns(method, classifier, images) for method in chosen.methods),
+        methods=() if chosen.study else tuple(_with_patterns(m, classifier, images) for m in chosen.methods),
         metrics=chosen.metrics,
         order=(),
     )
+    if (study := chosen.study) is not None:
+        stand_in: Any = (study,)  # for method and metric alike
+        experiment = replace(experiment, methods=stand_in, metrics=stand_in, study=study)
     return replace(experiment, order=candidates(experiment)[: wanted(spec, images)])
 
 

@@ -29,7 +29,7 @@ _SAVED_EVERY = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class Selection:
+class Scan:
     """How far a scan of the data set has come.
 
     Attributes:
@@ -56,7 +56,7 @@ def _unheard(_: int) -> None:
     pass
 
 
-def selected(experiment: Experiment, progress: Progress) -> tuple[Experiment, Selection]:
+def selected(experiment: Experiment, progress: Progress) -> tuple[Experiment, Scan]:
     """The experiment on the images that its network classifies correctly and, where boxes are known, that have some.
 
     The list is kept in the results folder under `selections`; a scan that was stopped goes on, and of several workers
@@ -90,16 +90,16 @@ def selection_file(experiment: Experiment) -> Path:
     return experiment.spec.out / "selections" / f"{experiment.dataset_name}.{experiment.classifier.name}.{digest}.json"
 
 
-def stored(file: Path) -> Selection:
+def stored(file: Path) -> Scan:
     """The selection in a file; an empty one where there is none that can be read."""
     try:
         held: dict[str, Any] = json.loads(file.read_text())
-        return Selection(ids=tuple(held["ids"]), scanned=held["scanned"], dropped=held["dropped"])
+        return Scan(ids=tuple(held["ids"]), scanned=held["scanned"], dropped=held["dropped"])
     except (OSError, ValueError, KeyError, TypeError):
-        return Selection(dropped={})
+        return Scan(dropped={})
 
 
-def _scan(experiment: Experiment, done: Selection, wanted: int, file: Path, progress: Progress) -> Selection:
+def _scan(experiment: Experiment, done: Scan, wanted: int, file: Path, progress: Progress) -> Scan:
     assert experiment.has_labels, "checked when the spec was resolved"
     explainer = Explainer(experiment)
     ids, dropped = list(done.ids), Counter(done.dropped)
@@ -114,7 +114,7 @@ def _scan(experiment: Experiment, done: Selection, wanted: int, file: Path, prog
                 else:
                     ids.append(sample.id)
             progress(loaded.block.stop - loaded.block.start)
-            done = Selection(ids=tuple(ids), scanned=loaded.block.stop, dropped=dict(dropped))
+            done = Scan(ids=tuple(ids), scanned=loaded.block.stop, dropped=dict(dropped))
             enough = len(ids) >= wanted
             if enough or n % _SAVED_EVERY == 0 or n == len(rest):
                 content = {"ids": done.ids, "scanned": done.scanned, "dropped": done.dropped}

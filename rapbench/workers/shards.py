@@ -149,7 +149,7 @@ def _record(root: Path, task: str, error: Exception) -> None:
 def plan(experiments: Mapping[str, Experiment]) -> dict[str, Any]:
     """What a run consists of, as `plans/<digest>.json` in the results folder holds it."""
     tasks = [
-        {"id": experiment.task_id(task), "images": task.block.stop - task.block.start, "files": experiment.files(task)}
+        {"id": experiment.task_id(task), "images": experiment.num_images(task), "files": experiment.files(task)}
         for experiment in experiments.values()
         for task in experiment.tasks()
     ]

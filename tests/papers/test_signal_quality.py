@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+import json
+import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from doubles import Squares
@@ -14,43 +15,95 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rapbench.core.errors import BadConfig
+from rapbench.cli import main
+from rapbench.cli.preview import preview
+from rapbench.core.errors import BadConfig, UnknownName
 from rapbench.core.types import Classifier
 from rapbench.datasets.scenes import Scenes
-from rapbench.papers.pattern2017.signal_quality import ESTIMATORS, FOLDER, Quality, store, thirds
-from rapbench.results.store import Store
+from rapbench.papers.pattern2017.signal_quality import ESTIMATORS, SignalQuality, thirds
+from rapbench.results.store import Block, Held, Store
+from rapbench.run.engine import execute
 from rapbench.run.plan import Experiment
 from rapbench.run.resolve import prepare
 from rapbench.run.spec import RunSpec
+from rapbench.workers.shards import Shard, work
+
+TINY = {"model": "doubles:tiny", "weights": "random", "dataset": "doubles:Squares(count=48)", "study": "signal_quality"}
 
 
 def experiment(out: Path, **options: object) -> Experiment:
-    given = {"model": "doubles:tiny", "weights": "random", "dataset": "doubles:Squares(count=48)", "out": out}
-    return prepare(RunSpec.read(None, {**given, "device": "cpu", "metric": "guards", **options}))
+    return prepare(RunSpec.read(None, {**TINY, "out": out, "device": "cpu", **options}))
 
 
-def watched(told: list[int]) -> Callable[[int], AbstractContextManager[Callable[[int], None]]]:
-    return lambda total: nullcontext(told.append)
+def held(out: Path) -> Held:
+    (one,) = Store(out).held()
+    return one
+
+
+def run(chosen: Experiment) -> int:
+    """Does what is missing; the number of tasks."""
+    store = Store(chosen.spec.out)
+    tasks = chosen.pending(store)
+    execute(chosen, tasks, store, lambda _: None)
+    return len(tasks)
 
 
 def test_rows_hold_every_estimator_and_are_measured_once(tmp_path: Path) -> None:
-    told: list[int] = []
-    folder = store(experiment(tmp_path), watched(told))
-    held = Store(tmp_path / FOLDER)
-    (one,) = held.held()
-    rows = one.rows.frame
-    assert sum(told) == 48
+    assert run(experiment(tmp_path)) == 1
+    rows = held(tmp_path).rows.frame
     assert set(rows) == {"index", "layer", "kind", "inputs", "unit", "estimator", "rho"}
     counts = rows.groupby(["layer", "estimator"]).size().to_dict()
     assert counts == {(layer, e): n for layer, n in (("0", 4), ("3", 64)) for e in ESTIMATORS}
     assert dict(rows.groupby("layer")["inputs"].first()) == {"0": 768, "3": 784}
     assert np.isfinite(rows["rho"]).all()
-    assert store(experiment(tmp_path), watched(told)) == folder
-    assert sum(told) == 48
-    again = store(experiment(tmp_path / "other"), watched(told))
-    (other,) = Store(tmp_path / "other" / FOLDER).held()
-    assert other.rows.frame.equals(rows)
-    assert again.name == folder.name
+    assert run(experiment(tmp_path)) == 0
+
+
+def test_it_is_divided_by_layers_and_the_parts_give_the_same_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ran whole in every worker: its work was no part of the plan."""
+    assert run(experiment(tmp_path / "whole")) == 1
+    monkeypatch.setattr(SignalQuality, "block_size", 1)
+    chosen = experiment(tmp_path / "parts")
+    assert [task.block for task in chosen.tasks()] == [Block(0, 1), Block(1, 2)]
+    for index in (1, 0):
+        assert work([chosen], Shard(index, 2), Store(chosen.spec.out), lambda _: None).done == 1
+    whole, parts = (held(tmp_path / name).rows.frame for name in ("whole", "parts"))
+    pd.testing.assert_frame_equal(whole, parts)
+
+
+def test_what_a_preview_says_is_measured_on_few_images_and_stored_nowhere(tmp_path: Path) -> None:
+    """A preview did the whole study."""
+    shown = preview(experiment(tmp_path))
+    assert shown.images == 48
+    assert [cost.stage for cost in shown.costs] == ["measuring Signal estimators"]
+    assert shown.costs[0].images == 48
+    assert shown.document()["seconds"] > 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_it_prints_one_json_document(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "study.toml"
+    config.write_text("\n".join(f'{key} = "{value}"' for key, value in TINY.items()))
+    arguments = ["run", "--config", str(config), "--out", str(tmp_path / "runs"), "--device", "cpu", "--json"]
+    for more in (["--dry-run"], []):
+        monkeypatch.setattr(sys, "argv", ["rapbench", *arguments, *more])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 0
+        document = json.loads(capsys.readouterr().out)
+        assert document["run"]["study"] == "signal_quality"
+    assert document["results"] == []
+
+
+def test_a_parameter_out_of_range_is_refused() -> None:
+    with pytest.raises(BadConfig, match="units must be at least 1, not 0"):
+        experiment(Path("nowhere"), study="signal_quality(units=0)")
+    with pytest.raises(UnknownName, match="did you mean signal_quality"):
+        experiment(Path("nowhere"), study="signal_qality")
 
 
 def small() -> Classifier:
@@ -73,7 +126,7 @@ def slow_samples(net: nn.Module, inputs: Tensor) -> tuple[NDArray[np.float64], N
 def test_rho_is_that_of_least_squares_on_every_patch() -> None:
     classifier, data = small(), Squares()
     sets = thirds(data, "squares", 36)
-    rows = Quality(*sets, positions=10_000).measure(classifier, device=torch.device("cpu"), progress=lambda _: None)
+    rows = SignalQuality(positions=10_000).measure(classifier, sets, ["0", "2", "5"], 0, lambda _: None)
     stacked = [torch.stack([data[i].image for i in range(s.start, s.stop)]) for s in sets]
     (x, y), reading, scoring = (slow_samples(classifier.module, classifier.normalised(images)) for images in stacked)
     weight, bias = (

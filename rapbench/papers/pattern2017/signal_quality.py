@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from rapbench import __version__
 from rapbench.core.errors import BadConfig
 from rapbench.core.seeds import image_seed
 from rapbench.core.types import Classifier, Dataset
@@ -24,16 +20,15 @@ from rapbench.relprop.moments import Moments, observed
 from rapbench.relprop.quality import Correlations, Directions, Samples, Spread, readouts, samples
 from rapbench.relprop.signal import normalised, weighted_layers
 from rapbench.relprop.trace import trace
-from rapbench.results.cell import Cell, DatasetIdentity, Identity, MethodIdentity, MetricIdentity, ModelIdentity
-from rapbench.results.store import Block, Store
 from rapbench.run.fit import BATCH, moments
-from rapbench.run.plan import Experiment, versions
 from rapbench.run.stream import Images, cut, inputs
+
+if TYPE_CHECKING:
+    from rapbench.results.store import Block, Columns
+    from rapbench.run.plan import Experiment
 
 ESTIMATORS = ("random", "S_w", "S_a", "S_a+-")
 """In the order of the paper's figure. S_x is not among them: it leaves no distractor."""
-FOLDER = "signal_quality"
-"""Of the store within a results folder, and the metric's name in it."""
 _FEWEST = 6
 Progress = Callable[[int], None]
 
@@ -42,67 +37,93 @@ class _Sink(Protocol):
     def add(self, found: Samples) -> None: ...
 
 
-@dataclass(frozen=True)
-class Quality:
-    """ρ(S) of every layer's units.
+@dataclass(frozen=True, kw_only=True)
+class SignalQuality:
+    """ρ(S) of every layer's units; a position is a convolution or dense layer, in order.
 
     Attributes:
-        fitting: images the estimators are fitted to.
-        reading: images on which v is found, the best readout of the output from the distractor.
-        scoring: images on which the correlation is taken.
         positions: samples an image gives a convolution when reading and scoring; fitting uses all.
         units: most units of a layer that are scored, drawn by the seed.
-        seed: of units, positions and random directions.
 
     Source: Kindermans et al. 2018, Eq. 1 and Figure 3.
     """
 
-    fitting: Images
-    reading: Images
-    scoring: Images
+    title: ClassVar[str] = "Signal estimators"
+    signed: ClassVar[bool] = True
+    block_size: ClassVar[int] = 4
+
     positions: int = 64
     units: int = 64
-    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("positions", "units"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+
+    def size(self, experiment: Experiment) -> int:
+        return len(_layers(experiment.classifier))
+
+    def rests_on(self, experiment: Experiment) -> Mapping[str, Any]:
+        sets = _sets(experiment)
+        names = ("fitting", "reading", "scoring")
+        ranges = {name: [found.start, found.stop] for name, found in zip(names, sets, strict=True)}
+        return {**ranges, "fingerprints": [found.dataset.fingerprint for found in sets]}
+
+    def num_read(self, experiment: Experiment) -> int:
+        return sum(found.stop - found.start for found in _sets(experiment))
+
+    def rows(self, experiment: Experiment, block: Block, progress: Progress) -> Columns:
+        layers = _layers(experiment.classifier)[block.start : block.stop]
+        frame = self.measure(experiment.classifier, _sets(experiment), layers, experiment.spec.seed, progress)
+        places = dict(zip(layers, range(block.start, block.stop), strict=True))
+        columns = {str(key): frame[key].to_numpy() for key in frame}
+        return {"index": frame["layer"].map(places).to_numpy(), **columns}
 
     @torch.no_grad()
-    def measure(self, classifier: Classifier, *, device: torch.device, progress: Progress) -> pd.DataFrame:
+    def measure(
+        self,
+        classifier: Classifier,
+        sets: tuple[Images, Images, Images],
+        layers: Sequence[str],
+        seed: int,
+        progress: Progress,
+    ) -> pd.DataFrame:
         """Rows of layer, kind, inputs, unit, estimator, rho.
+
+        Args:
+            classifier: the network, on its device.
+            sets: the estimators are fitted to the first; on the second v is found, the best readout of the output from
+                the distractor; on the third the correlation is taken.
+            layers: names of the convolutions and dense layers.
+            seed: of units, positions and random directions.
+            progress: told how many more images are read.
 
         Raises:
             UnsupportedLayer: the network has batch norm that cannot be folded, or additions.
         """
-        sums = moments(classifier, self.fitting, device=device, progress=progress)
-        units = {name: self._units(name, m) for name, m in sums.items()}
-        directions = {name: self._directions(name, m, units[name]) for name, m in sums.items()}
+        fitting, reading, scoring = sets
+        device = next(classifier.module.parameters()).device
+        sums = moments(classifier, fitting, device=device, layers=layers, progress=progress)
+        drawn = _Draws(seed)
+        units = {name: self._units(name, m, drawn) for name, m in sums.items()}
+        directions = {name: _directions(name, m, units[name], drawn) for name, m in sums.items()}
         spreads: dict[str, Spread] = {}
         for name, m in sums.items():
             shape = directions[name]["S_a"].plus.shape
             spreads[name] = Spread(shape[0], shape[2], shape[1], m.layer.weight.device)
-        self._sample(classifier, self.reading, units, spreads, device, progress)
+        self._sample(classifier, reading, units, spreads, drawn, progress)
         correlations: dict[str, Correlations] = {}
         for name in sums:
             correlations[name] = Correlations(directions[name], readouts(spreads.pop(name), directions[name]))
-        self._sample(classifier, self.scoring, units, correlations, device, progress)
+        self._sample(classifier, scoring, units, correlations, drawn, progress)
         frames = [_rows(m.layer, units[name], correlations[name].rho()) for name, m in sums.items()]
         return pd.concat(frames, ignore_index=True)
 
-    def _units(self, name: str, m: Moments) -> Tensor:
+    def _units(self, name: str, m: Moments, drawn: _Draws) -> Tensor:
         """Which units of each group are scored, (U,), the same places in every group."""
         number = len(m.layer.weight) // m.groups
-        order = torch.randperm(number, generator=self._generator(f"units of {name}"))
+        order = torch.randperm(number, generator=drawn(f"units of {name}"))
         return order[: max(1, self.units // m.groups)].sort()[0]
-
-    def _directions(self, name: str, m: Moments, units: Tensor) -> dict[str, Directions]:
-        weight = m.layer.weight.double()
-        noise = torch.randn(weight.shape, generator=self._generator(f"directions of {name}"), dtype=torch.float64)
-
-        def direction(u: Tensor) -> Tensor:
-            return normalised(u, weight).flatten(1).view(m.groups, -1, weight[0].numel())[:, units]
-
-        random, own, a = (direction(u) for u in (noise.to(weight), weight, m.covariance("all")))
-        plus, minus = direction(m.covariance("plus")), direction(m.covariance("minus"))
-        pairs = ((random, random), (own, own), (a, a), (plus, minus))
-        return {key: Directions(*pair) for key, pair in zip(ESTIMATORS, pairs, strict=True)}
 
     def _sample(
         self,
@@ -110,26 +131,55 @@ class Quality:
         images: Images,
         units: Mapping[str, Tensor],
         sinks: Mapping[str, _Sink],
-        device: torch.device,
+        drawn: _Draws,
         progress: Progress,
     ) -> None:
         """Shows every layer's sink the samples of some images."""
-        generator = self._generator(f"positions of {images.name} from {images.start}")
+        generators = {name: drawn(f"positions of {images.name} from {images.start} in {name}") for name in units}
 
         def see(layer: Weighted, x: Tensor, y: Tensor) -> None:
-            sinks[layer.name].add(samples(layer, x, y, self.positions, generator).of(units[layer.name]))
+            if layer.name in units:
+                found = samples(layer, x, y, self.positions, generators[layer.name])
+                sinks[layer.name].add(found.of(units[layer.name]))
 
-        graph = trace(classifier.module).folded()
-        weighted_layers(graph, "signal quality")
-        network = observed(graph, see)
+        network = observed(trace(classifier.module).folded(), see)
+        device = next(classifier.module.parameters()).device
         batches = cut(images.start, images.stop, BATCH[device.type])
         for positions, x in zip(batches, inputs(classifier, images.dataset, batches, device), strict=True):
             if len(x):
                 network(x)
             progress(len(positions))
 
-    def _generator(self, purpose: str) -> torch.Generator:
-        return torch.Generator().manual_seed(image_seed(self.seed, purpose))
+
+class _Draws:
+    """Generators by their purpose: what one draws does not depend on what others do."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+
+    def __call__(self, purpose: str) -> torch.Generator:
+        return torch.Generator().manual_seed(image_seed(self._seed, purpose))
+
+
+def _layers(classifier: Classifier) -> list[str]:
+    return list(weighted_layers(trace(classifier.module).folded(), "signal quality"))
+
+
+def _sets(experiment: Experiment) -> tuple[Images, Images, Images]:
+    return thirds(experiment.dataset, experiment.dataset_name, len(experiment.order))
+
+
+def _directions(name: str, m: Moments, units: Tensor, drawn: _Draws) -> dict[str, Directions]:
+    weight = m.layer.weight.double()
+    noise = torch.randn(weight.shape, generator=drawn(f"directions of {name}"), dtype=torch.float64)
+
+    def direction(u: Tensor) -> Tensor:
+        return normalised(u, weight).flatten(1).view(m.groups, -1, weight[0].numel())[:, units]
+
+    random, own, a = (direction(u) for u in (noise.to(weight), weight, m.covariance("all")))
+    plus, minus = direction(m.covariance("plus")), direction(m.covariance("minus"))
+    pairs = ((random, random), (own, own), (a, a), (plus, minus))
+    return {key: Directions(*pair) for key, pair in zip(ESTIMATORS, pairs, strict=True)}
 
 
 def _rows(layer: Weighted, units: Tensor, rho: Tensor) -> pd.DataFrame:
@@ -164,62 +214,3 @@ def thirds(dataset: Dataset, name: str, count: int) -> tuple[Images, Images, Ima
     ends = (0, count // 3, 2 * count // 3, count)
     first, second, third = (Images(dataset=dataset, name=name, start=a, stop=b) for a, b in pairwise(ends))
     return first, second, third
-
-
-def store(experiment: Experiment, watched: Callable[[int], AbstractContextManager[Progress]]) -> Path:
-    """Measures the quality for an experiment's network and images, and writes the rows, unless they are there.
-
-    They are one block file of a cell like any other, in a store of their own: `signal_quality` in the results folder.
-
-    Args:
-        experiment: the network and the images.
-        watched: number of images to be read -> what is told how many more are.
-
-    Raises:
-        UnsupportedLayer: the network has batch norm that cannot be folded, or additions.
-        BadConfig: too few images.
-    """
-    count, seed = len(experiment.order), experiment.spec.seed
-    quality = Quality(*thirds(experiment.dataset, experiment.dataset_name, count), seed=seed)
-    cell, held = _cell(experiment, quality), Store(experiment.spec.out / FOLDER)
-    folder = held.open(cell)
-    if not held.files(cell):
-        with watched(
-            sum(found.stop - found.start for found in (quality.fitting, quality.reading, quality.scoring))
-        ) as step:
-            frame = quality.measure(experiment.classifier, device=experiment.device, progress=step)
-        columns = {str(key): frame[key].to_numpy() for key in frame}
-        held.write(cell, Block(0, len(frame)), {"index": np.arange(len(frame)), **columns}, [], versions())
-    return folder
-
-
-def _cell(experiment: Experiment, quality: Quality) -> Cell:
-    model = experiment.classifier
-    sets = {key: getattr(quality, key) for key in ("fitting", "reading", "scoring")}
-    identity = Identity(
-        rapbench=__version__,
-        dataset=DatasetIdentity(
-            name=experiment.dataset_name,
-            parameters={key: found.dataset.fingerprint for key, found in sets.items()},
-            fingerprint=experiment.dataset.fingerprint,
-        ),
-        model=ModelIdentity(name=model.name, weights=model.weights, digest=model.digest),
-        method=MethodIdentity(name="signal_estimators", parameters={}, backend="native"),
-        metric=MetricIdentity(
-            name=FOLDER,
-            parameters={"positions": quality.positions, "units": quality.units}
-            | {key: [found.start, found.stop] for key, found in sets.items()},
-        ),
-        seed=quality.seed,
-        precision="fp32",
-        device=experiment.device.type,
-    )
-    return Cell(
-        identity=identity,
-        dataset=experiment.dataset_name,
-        model_title=model.title,
-        method="signal_estimators",
-        method_title="Signal estimators",
-        metric=FOLDER,
-        signed=True,
-    )
