@@ -1,4 +1,4 @@
-"""A metric, a data set, a paper and a scheduler from outside the package, each in one file, through the command line."""
+"""A metric, a data set and a paper from outside the package, each in one file, through the command line."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Gradients:
         ramp = torch.linspace(0, 1, self.size).expand(3, self.size, self.size) * (index + 1) / self.count
         return Sample(id=self.ids[index], image=ramp.contiguous(), boxes=torch.tensor([[8, 8, 40, 40]]))
 '''
-PAPER = '''
+PAPER = """
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -112,7 +112,7 @@ LAB2026 = Paper.parsed("lab2026", {
     "figure1": {"title": "Sums", "source": "Lab 2026, Figure 1", "drawing": "lab_paper:Sums",
                 "run": {**RUN, "metric": ["lab_metric:Mass"]}},
 })
-'''
+"""
 
 Rapbench = Callable[..., str]
 

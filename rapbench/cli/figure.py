@@ -7,7 +7,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rapbench.cli.options import DEFAULTS, DataRoot, Out
+from rapbench.cli.options import (
+    DEFAULTS,
+    DataRoot,
+    OnlyDataset,
+    OnlyDevice,
+    OnlyMethods,
+    OnlyModel,
+    OnlyPrecision,
+    OnlySeed,
+    OnlySelect,
+    OnlyWeights,
+    Out,
+    wanted,
+)
 
 if TYPE_CHECKING:
     from rapbench.report.figures import Drawing, FigureKind
@@ -16,16 +29,20 @@ if TYPE_CHECKING:
 
 
 def figure(
+    context: typer.Context,
     name: Annotated[str, typer.Argument(help="Figure, for example rap2020/figure7, or perturbation.")],
     out: Out = DEFAULTS.out,
     to: Annotated[
         Path | None, typer.Option(help="Folder of the files. [default: figures in the results folder]")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="Only this network. [default: all]")] = None,
-    dataset: Annotated[str | None, typer.Option(help="Only these images. [default: all]")] = None,
-    method: Annotated[
-        list[str] | None, typer.Option(help="Only these methods, joined by commas or repeated. [default: all]")
-    ] = None,
+    method: OnlyMethods = None,
+    model: OnlyModel = None,
+    dataset: OnlyDataset = None,
+    weights: OnlyWeights = None,
+    select: OnlySelect = None,
+    seed: OnlySeed = None,
+    precision: OnlyPrecision = None,
+    device: OnlyDevice = None,
     order: Annotated[
         str | None,
         typer.Option(help="lerf, least relevant pixels first, or morf, most relevant first. [default: lerf]"),
@@ -40,23 +57,19 @@ def figure(
 
     Each picture is written as PNG, SVG and PDF, with its points as CSV.
     """
-    from rapbench.core.catalogue import split_calls
     from rapbench.report.figures import written
-    from rapbench.results.select import Filter
     from rapbench.results.store import Store
 
-    kind = _kind(name, order)
-    methods = tuple(str(call) for call in split_calls(method or []))
-    wanted = Filter(model=model, dataset=dataset, methods=methods)
+    kind, asked = _kind(name, order), wanted(context)
     store, folder = Store(out), to or out / "figures"
-    for file in drawn(name, kind, store, wanted, folder):
+    for file in drawn(name, kind, store, asked, folder):
         typer.echo(file)
     if example is not None:
-        for file in written(_example(_held(store, kind.metric, wanted), kind.metric, example, data_root), name, folder):
+        for file in written(_example(_held(store, kind.metric, asked), kind.metric, example, data_root), name, folder):
             typer.echo(file)
 
 
-def drawn(name: str, kind: FigureKind, store: Store, wanted: Filter, folder: Path) -> list[Path]:
+def drawn(name: str, kind: FigureKind, store: Store, asked: Filter, folder: Path) -> list[Path]:
     """Draws a figure into a folder; returns the files. What is not in it is said on stderr.
 
     Raises:
@@ -65,18 +78,18 @@ def drawn(name: str, kind: FigureKind, store: Store, wanted: Filter, folder: Pat
     from rapbench.core.errors import DataMissing
     from rapbench.report.figures import written
 
-    drawings = list(kind(_held(store, kind.metric, wanted)))
+    drawings = list(kind(_held(store, kind.metric, asked)))
     if not drawings:
-        asked = f" of {wanted}" if str(wanted) else ""
+        what = f" of {asked}" if str(asked) else ""
         command = f"rapbench run {name if '/' in name else f'--metric {kind.metric}'} --out {store.root}"
-        raise DataMissing(f"no rows of {kind.metric}{asked} with a value in {store.root}: `{command}` writes some")
+        raise DataMissing(f"no rows of {kind.metric}{what} with a value in {store.root}: `{command}` writes some")
     for note in (note for drawing in drawings for note in drawing.notes):
         typer.echo(f"{name}: {note}", err=True)
     return [file for drawing in drawings for file in written(drawing, name, folder)]
 
 
-def _held(store: Store, metric: str, wanted: Filter) -> list[Held]:
-    return [one for one in store.held() if one.cell.identity.metric.name == metric and wanted.admits(one.cell)]
+def _held(store: Store, metric: str, asked: Filter) -> list[Held]:
+    return [one for one in store.held() if one.cell.identity.metric.name == metric and asked.admits(one.cell)]
 
 
 def _kind(name: str, order: str | None) -> FigureKind:

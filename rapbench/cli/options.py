@@ -7,9 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
+from rapbench.core.catalogue import split_calls
 from rapbench.core.errors import BadConfig
 from rapbench.papers.card import exhibit, table
 from rapbench.report.formats import Format
+from rapbench.results.select import Filter
 from rapbench.run.spec import RunSpec, read_parts
 
 DEFAULTS = RunSpec()
@@ -37,6 +39,18 @@ Out = Annotated[Path, typer.Option(help="Results folder.")]
 Config = Annotated[Path | None, typer.Option(help="TOML file of these options; the command line wins.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")]
 Form = Annotated[Format, typer.Option("--format", help="How to write it.")]
+OnlyModel = Annotated[
+    str | None, typer.Option("--model", help="Only of this network; in a table, in place of its own.")
+]
+OnlyDataset = Annotated[str | None, typer.Option("--dataset", help="Only on these images; likewise.")]
+OnlyWeights = Annotated[str | None, typer.Option("--weights", help="Only of these weights.")]
+OnlySelect = Annotated[str | None, typer.Option("--select", help="Only of all images, or of the correct ones.")]
+OnlySeed = Annotated[int | None, typer.Option("--seed", help="Only of this seed.")]
+OnlyPrecision = Annotated[str | None, typer.Option("--precision", help="Only of this precision.")]
+OnlyDevice = Annotated[str | None, typer.Option("--device", help="Only of cpu or cuda.")]
+OnlyMethods = Annotated[
+    list[str] | None, typer.Option("--method", help="Only these methods, joined by commas or repeated.")
+]
 
 
 def specs(context: typer.Context) -> dict[str, RunSpec]:
@@ -57,6 +71,13 @@ def specs(context: typer.Context) -> dict[str, RunSpec]:
         swept = read_parts(table(name).sweep_run, given, parts)
         runs |= {f"{part} (sweep)": spec for part, spec in swept.items()}
     return runs
+
+
+def wanted(context: typer.Context) -> Filter:
+    """The stored cells that the options beginning with Only ask for."""
+    given = {name: value for name, value in context.params.items() if name in Filter.__dataclass_fields__}
+    methods = tuple(str(call) for call in split_calls(context.params.get("method") or []))
+    return Filter(**given, methods=methods)
 
 
 def typed(context: typer.Context) -> dict[str, Any]:

@@ -6,7 +6,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rapbench.cli.options import DEFAULTS, AsJson, Form, Out
+from rapbench.cli.options import (
+    DEFAULTS,
+    AsJson,
+    Form,
+    OnlyDataset,
+    OnlyDevice,
+    OnlyMethods,
+    OnlyModel,
+    OnlyPrecision,
+    OnlySeed,
+    OnlySelect,
+    OnlyWeights,
+    Out,
+    wanted,
+)
 from rapbench.report.formats import Format
 
 if TYPE_CHECKING:
@@ -16,6 +30,7 @@ if TYPE_CHECKING:
 
 
 def table(
+    context: typer.Context,
     name: Annotated[
         str | None, typer.Argument(help="A paper's table, for example rap2020/table1. [default: all results]")
     ] = None,
@@ -31,15 +46,14 @@ def table(
     against: Annotated[
         str | None, typer.Option(help="Method that the others are compared with, image by image. [default: rap]")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="Only of this network; in a table, instead of the paper's.")] = None,
-    dataset: Annotated[
-        str | None, typer.Option(help="Only on these images; in a table, instead of the paper's.")
-    ] = None,
-    weights: Annotated[str | None, typer.Option(help="Only results of these weights.")] = None,
-    select: Annotated[str | None, typer.Option(help="Only results of all or of correct images.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Only results of this seed.")] = None,
-    precision: Annotated[str | None, typer.Option(help="Only results of fp32, fp64, tf32 or bf16.")] = None,
-    device: Annotated[str | None, typer.Option(help="Only results of cpu or cuda.")] = None,
+    method: OnlyMethods = None,
+    model: OnlyModel = None,
+    dataset: OnlyDataset = None,
+    weights: OnlyWeights = None,
+    select: OnlySelect = None,
+    seed: OnlySeed = None,
+    precision: OnlyPrecision = None,
+    device: OnlyDevice = None,
 ) -> None:
     """Print what the results folder holds, or a paper's table: published, ours, 95 % interval, difference, n.
 
@@ -48,31 +62,28 @@ def table(
     from rapbench.core.errors import BadConfig
     from rapbench.papers import shown
     from rapbench.report.formats import rendered
-    from rapbench.results.select import Filter
     from rapbench.results.store import Store
 
     form = Format.JSON if as_json else form
-    wanted = Filter(
-        model=model, dataset=dataset, weights=weights, select=select, seed=seed, precision=precision, device=device
-    )
+    asked = wanted(context)
     if name is None:
         if sweep or closest or against:
             raise BadConfig("--sweep, --closest and --against need a table: rapbench table rap2020/table1")
-        document = _all(Store(out), wanted, form)
+        document = _all(Store(out), asked, form)
     elif sweep:
-        document = shown.readings(name, Store(out), wanted, closest or shown.CLOSEST)
+        document = shown.readings(name, Store(out), asked, closest or shown.CLOSEST)
     else:
-        document = shown.beside_published(name, Store(out), wanted, against or shown.AGAINST)
+        document = shown.beside_published(name, Store(out), asked, against or shown.AGAINST)
     typer.echo(rendered(document, form))
 
 
-def _all(store: Store, wanted: Filter, form: Format) -> Document:
+def _all(store: Store, asked: Filter, form: Format) -> Document:
     from rapbench.core.errors import DataMissing
     from rapbench.report.tables import document, results
 
-    cells = [one for one in store.held() if wanted.admits(one.cell) and not one.cell.is_study]
+    cells = [one for one in store.held() if asked.admits(one.cell) and not one.cell.is_study]
     found = [result for held in cells for result in results(held)]
     if not found:
-        asked = f" of {wanted}" if str(wanted) else ""
-        raise DataMissing(f"no results{asked} in {store.root}; `rapbench run` writes some, --out names another folder")
+        what = f" of {asked}" if str(asked) else ""
+        raise DataMissing(f"no results{what} in {store.root}; `rapbench run` writes some, --out names another folder")
     return document(found, form)

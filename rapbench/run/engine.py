@@ -18,9 +18,8 @@ from rapbench.core.types import Explained, Method, Metric
 from rapbench.results.claims import Claims
 from rapbench.results.store import Block, Store, write_whole
 from rapbench.run.explainer import Classified, Explainer
-from rapbench.run.plan import Experiment, Task, within
+from rapbench.run.plan import Experiment, Study, Task, within
 from rapbench.run.reading import Loaded, read
-from rapbench.run.study import Study
 
 Progress = Callable[[int], None]
 """Told how many more (image, method) pairs are done."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any, ClassVar, Protocol
 
 import torch
 
@@ -17,9 +18,8 @@ from rapbench.core.errors import SpecMismatch
 from rapbench.core.named import Named, parameters
 from rapbench.core.types import Classifier, Dataset, Method, Metric
 from rapbench.results.cell import Cell, DatasetIdentity, Identity, MethodIdentity, MetricIdentity, ModelIdentity
-from rapbench.results.store import Block, BlockFile, Store, covers
+from rapbench.results.store import Block, BlockFile, Columns, Store, covers
 from rapbench.run.spec import RunSpec
-from rapbench.run.study import Study
 
 BLOCK_SIZE = 32
 """Images a block: what a killed run loses at most, for one method."""
@@ -32,6 +32,31 @@ class Task:
     block: Block
     method: Named[Method]
     metrics: tuple[Named[Metric], ...]
+
+
+class Study(Protocol):
+    """A study; a frozen dataclass whose fields are its parameters.
+
+    Its work is divided as that of a metric: into blocks, each a task with a file of rows, so that shards, resumption,
+    status and previews hold for it. Positions are places of what is measured, for example layers, not of images.
+    """
+
+    title: ClassVar[str]
+    signed: ClassVar[bool]
+    block_size: ClassVar[int]
+    """Positions a block."""
+
+    def size(self, experiment: Experiment) -> int:
+        """How many positions there are."""
+
+    def rests_on(self, experiment: Experiment) -> Mapping[str, Any]:
+        """Which images its numbers rest on: enters the key."""
+
+    def num_read(self, experiment: Experiment) -> int:
+        """How many images one block reads."""
+
+    def rows(self, experiment: Experiment, block: Block, progress: Callable[[int], None]) -> Columns:
+        """The rows of a block's positions, which `index` names; `progress` is told how many more images are read."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,9 +10,8 @@ import torch
 from rapbench.results.store import Block
 from rapbench.run.engine import Clock
 from rapbench.run.explainer import Explainer
-from rapbench.run.plan import Experiment, Task
+from rapbench.run.plan import Experiment, Study, Task
 from rapbench.run.reading import read
-from rapbench.run.study import Study
 
 _PROBED = 4
 """Images explained; one of them is scored."""

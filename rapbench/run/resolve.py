@@ -26,9 +26,9 @@ from rapbench.metrics import METRICS
 from rapbench.models import MODELS, digits
 from rapbench.models.zoo import input_size, load_classifier
 from rapbench.run.fit import patterns_for, refuse_unless_generated
-from rapbench.run.plan import Experiment, candidates
+from rapbench.run.plan import Experiment, Study, candidates
 from rapbench.run.spec import RunSpec
-from rapbench.run.study import STUDIES, Study
+from rapbench.run.study import STUDIES
 
 _USUAL_SIZE = 224
 _ONLY_WHEN_ASKED = {"degradation"}
