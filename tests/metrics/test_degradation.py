@@ -13,6 +13,7 @@ from torch import Tensor
 
 from rapbench.core.errors import BadConfig
 from rapbench.core.types import Explained
+from rapbench.metrics import masked
 from rapbench.metrics.degradation import Degradation
 
 Explain = Callable[..., Explained]
@@ -65,7 +66,7 @@ def test_more_steps_than_a_batch_of_inputs_give_the_same_curve(
 ) -> None:
     explained = explain(torch.randn(3, 3, 24, 24))
     whole = Degradation(patch=4, steps=30)(explained)["probability"]
-    monkeypatch.setattr("rapbench.metrics.degradation.NUM_INPUTS", 7)
+    monkeypatch.setitem(masked.NUM_INPUTS, "cpu", 7)
     assert torch.allclose(Degradation(patch=4, steps=30)(explained)["probability"], whole, atol=1e-6)
 
 

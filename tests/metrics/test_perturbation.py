@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from rapbench.core.errors import BadConfig
-from rapbench.metrics import perturbation
+from rapbench.metrics import masked
 from rapbench.metrics.perturbation import Perturbation
 from rapbench.report.statistics import estimate
 
@@ -162,9 +162,9 @@ def test_stopping_erases_only_negative_pixels_least_relevant_first_and_positive_
     Perturbation(pixels=10, steps=6, fill="stop")(batch)
     gone = [
         (part != batch.x[i]).all(1).sum((1, 2)).tolist()
-        for i, part in split(recorder, [(0, 3), (1, 6), (1, 3), (0, 6)])
+        for i, part in split(recorder, [(0, 3), (1, 6), (0, 6), (1, 3)])
     ]
-    assert gone == [[10, 20, 25], [10, 20, 30, 40, 50, 60], [10, 20, 25], [10, 20, 30, 40, 50, 60]]
+    assert gone == [[10, 20, 25], [10, 20, 30, 40, 50, 60], [10, 20, 30, 40, 50, 60], [10, 20, 25]]
 
 
 def split(recorder, parts):
@@ -203,13 +203,13 @@ def test_chunks_of_inputs_change_no_number(explain, monkeypatch):
     batch = explain(torch.randn(5, 24, 24))
     whole = SMALL(batch)
     for num_inputs in (1, 4, 14):
-        monkeypatch.setattr(perturbation, "NUM_INPUTS", num_inputs)
+        monkeypatch.setitem(masked.NUM_INPUTS, "cpu", num_inputs)
         for name, column in SMALL(batch).items():
             torch.testing.assert_close(column, whole[name], rtol=1e-5, atol=1e-6)
 
 
 def test_no_call_builds_more_inputs_than_the_bound(explain, recorder, monkeypatch):
-    monkeypatch.setattr(perturbation, "NUM_INPUTS", 16)
+    monkeypatch.setitem(masked.NUM_INPUTS, "cpu", 16)
     batch = explain(torch.randn(5, 24, 24), classify=recorder)
     recorder.batches.clear()
     SMALL(batch)
@@ -299,3 +299,22 @@ def test_a_parameter_below_one_is_refused(field):
 def test_erasing_more_pixels_than_there_are_is_refused(explain):
     with pytest.raises(BadConfig, match="6 steps of 100 pixels erase 600, but the image has 576"):
         Perturbation(pixels=100, steps=6)(explain(torch.randn(1, 24, 24)))
+
+
+@pytest.mark.parametrize("order", ["lerf", "morf"])
+def test_one_order_alone_gives_its_columns_and_variants_and_classifies_nothing_else(explain, recorder, rows_of, order):
+    batch = explain(torch.randn(3, 24, 24), classify=recorder)
+    both, one = SMALL, Perturbation(pixels=10, steps=6, orders=order)
+    columns = both(batch)
+    recorder.batches.clear()
+    alone = one(batch)
+    assert sum(map(len, recorder.batches)) == 3 * 6
+    other = {"lerf": "morf", "morf": "lerf"}[order]
+    assert set(columns) - set(alone) == {f"{other}_{name}" for name in ("accuracy", "probability", "logit")}
+    assert all(torch.equal(alone[name], columns[name]) for name in alone)
+    variants, rows = one.variants(signed=True), rows_of(alone)
+    assert set(variants) == {name for name in both.variants(signed=True) if name.startswith(order)}
+    for name, variant in variants.items():
+        whole = both.variants(signed=True)[name]
+        assert variant.direction == whole.direction
+        assert estimate(variant, rows, seed=0, resamples=2) == estimate(whole, rows_of(columns), seed=0, resamples=2)
