@@ -57,7 +57,7 @@ def masked_scores(
         low, high = (edge[images, steps].view(-1, 1, 1) for edge in (first, last))
         place = rank[images]
         gone = (place >= low) & (place < high)
-        inputs = torch.where(gone.unsqueeze(1), replacement(images, gone), start[images])  # keeps the memory format
+        inputs = torch.where(~gone.unsqueeze(1), start[images], replacement(images, gone))  # laid out as `start` is
         scores[images, steps] = score(classify(inputs), images)
     return scores
 

@@ -180,5 +180,5 @@ def test_inputs_keep_the_memory_format(x: Tensor, rank: Tensor, memory_format: t
         assert inputs.is_contiguous(memory_format=memory_format)
         return inputs.flatten(1)[:, :K]
 
-    for shown in (colour((0.0,), x), picture(start)):
+    for shown in (colour((0.0,), x), picture(start), picture(x.contiguous())):
         masked_scores(classify, start, rank, up_to(torch.tensor([4])), shown, logits_of, K + 1)
