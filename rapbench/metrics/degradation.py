@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional
 
 from rapbench.core.errors import BadConfig
+from rapbench.core.rows import vectors
 from rapbench.core.types import Direction, Explained, Need, Variant
 from rapbench.metrics.masked import masked_scores, picture, ranks, up_to
 from rapbench.metrics.undefined import constant, is_constant, non_finite, num_non_finite
@@ -109,7 +110,7 @@ def _probability(logits: Tensor, target: Tensor) -> Tensor:
 
 def _falls(rows: DataFrame) -> NDArray[np.float64]:
     """How far (N, L + 1) the probability has fallen at each step."""
-    curve = np.stack(rows["probability"].to_list()).astype(np.float64)
+    curve = vectors(rows, "probability")
     falls: NDArray[np.float64] = curve[:, :1] - curve
     return falls
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from rapbench.core.errors import BadConfig
+from rapbench.core.rows import vectors
 from rapbench.core.types import Explained, Need, Variant
 from rapbench.metrics.undefined import non_finite, num_non_finite
 
@@ -145,7 +146,7 @@ def _flipped(rows: DataFrame, pair: Pair) -> NDArray[np.float64]:
 
 def _column(rows: DataFrame, name: str, pair: Pair) -> NDArray[np.float64]:
     origin, target = pair
-    values = np.stack(rows[name].to_list()).astype(np.float64)[:, target]
+    values = vectors(rows, name)[:, target]
     return np.where(rows["origin"] == origin, values, np.nan)
 
 

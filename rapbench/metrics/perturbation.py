@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from rapbench.core.errors import BadConfig
+from rapbench.core.rows import vectors
 from rapbench.core.types import Direction, Explained, Need, Variant
 from rapbench.metrics.masked import colour, masked_scores, ranks, up_to
 from rapbench.metrics.undefined import constant, is_constant, misclassified, non_finite, num_non_finite
@@ -155,20 +156,16 @@ def outcomes(logits: Tensor, target: Tensor) -> Tensor:
     return torch.cat([accuracy.double(), (logit - wide.logsumexp(1, keepdim=True)).exp(), logit], dim=1)
 
 
-def _curve(rows: DataFrame, name: str) -> NDArray[np.float64]:
-    return np.concatenate(rows[name].to_list()).reshape(len(rows), -1).astype(np.float64)
-
-
 def _aopc(rows: DataFrame, name: str) -> NDArray[np.float64]:
     """Mean drop (N, 1) of a curve from its step 0."""
-    curve = _curve(rows, name)
+    curve = vectors(rows, name)
     drops: NDArray[np.float64] = (curve[:, :1] - curve).mean(axis=1, keepdims=True)
     return drops
 
 
 def _abpc(rows: DataFrame, name: str) -> NDArray[np.float64]:
     """Mean gap (N, 1) of the LeRF curve above the MoRF curve."""
-    gap = _curve(rows, f"lerf_{name}") - _curve(rows, f"morf_{name}")
+    gap = vectors(rows, f"lerf_{name}") - vectors(rows, f"morf_{name}")
     gaps: NDArray[np.float64] = gap.mean(axis=1, keepdims=True)
     return gaps
 

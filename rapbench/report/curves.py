@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from scipy.stats import binom
 
 from rapbench.core.catalogue import parse_call
+from rapbench.core.rows import vectors
 from rapbench.methods import METHODS
 from rapbench.metrics import METRICS
 from rapbench.models import MODELS
@@ -114,7 +115,7 @@ def survival(held: Held, order: str) -> Curve:
     rows = sound(variants[_METRIC_OF_ORDER[order]], held.rows.frame)
     if not len(rows):
         return without_images(cell, called(cell))
-    survived = np.stack(rows[f"{order}_accuracy"].to_list()).astype(np.float64)
+    survived = vectors(rows, f"{order}_accuracy")
     n, accuracy = len(survived), survived.mean(axis=0)
     low, high = (binom.ppf(q, n, accuracy) / n for q in (0.025, 0.975))
     pixels = parameters["pixels"] * np.arange(survived.shape[1])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from rapbench.core.rows import vectors
 from rapbench.metrics.degradation import Degradation
 from rapbench.report.curves import Curve, Labels, drawings, without_images
 from rapbench.report.statistics import band, sound
@@ -55,7 +56,7 @@ def degradation_curve(held: Held) -> Curve:
     rows = sound(metric.variants(signed=True)["mean_drop"], held.rows.frame)
     if not len(rows):
         return without_images(cell, _name(cell))
-    probability = np.stack(rows["probability"].to_list()).astype(np.float64)
+    probability = vectors(rows, "probability")
     low, high = band(probability, seed=cell.identity.seed)
     steps = np.arange(probability.shape[1])
     n, mean = len(probability), probability.mean(axis=0)
