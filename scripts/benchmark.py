@@ -27,13 +27,12 @@ from typing import Annotated
 
 import torch
 import typer
-from measured import FREE, PER_STEP, STEPS, built, images, network, ratio, row
+from measured import FREE, PER_STEP, STEPS, built, explained, images, network, ratio, row
 from torch import Tensor, nn
 
 from rapbench.backends import BACKENDS
 from rapbench.core.allocator import keep_freed_memory
 from rapbench.core.errors import RapbenchError
-from rapbench.core.types import Explained
 from rapbench.metrics.perturbation import Perturbation
 from rapbench.relprop.trace import trace
 from rapbench.run.batches import Batches
@@ -102,19 +101,7 @@ def perturbation(model: Models = ["vgg16"], batch_size: int = 8, rounds: int = 3
         def classify(inputs: Tensor, net: nn.Module = net, batches: Batches = batches) -> Tensor:
             return batches.map(net, inputs)
 
-        logits = classify(x)
-        scene = Explained(
-            relevance=torch.randn_like(x),
-            x=x,
-            logits=logits,
-            target=logits.argmax(1),
-            boxes=(None,),
-            mask=(None,),
-            classify=classify,
-            explain=lambda x, *_: torch.zeros_like(x),
-            seeds=torch.zeros(1, dtype=torch.int64),
-            black=(0.0, 0.0, 0.0),
-        )
+        scene = explained(x, torch.randn_like(x), classify)
         bare = images(80, device)
         cost = ratio(partial(classify, bare), partial(Perturbation(), scene), device, rounds)
         print(row([name, batch_size, "0.95", f"{1 / cost:.3f}"]), flush=True)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchvision.models import get_model
 
 from rapbench.core.catalogue import Catalogue, parse_call
-from rapbench.core.types import Method
+from rapbench.core.types import Batch, Explained, Method, Network
 
 STEPS = 5
 """Points or samples of the methods that take many gradients; their cost is given per step."""
@@ -61,3 +61,17 @@ def built(catalogue: Catalogue, name: str, patterns: Path | None = None) -> Meth
 def row(cells: Iterable[object]) -> str:
     """A line of a Markdown table."""
     return f"| {' | '.join(map(str, cells))} |"
+
+
+def explained(x: Tensor, relevance: Tensor, classify: Callable[[Tensor], Tensor]) -> Explained:
+    """Maps of inputs without annotations, to be scored by what erases pixels."""
+    count, logits = len(x), classify(x)
+    nothing = (None,) * count
+    ids = tuple(map(str, range(count)))
+    return Explained(
+        batch=Batch(ids=ids, x=x, boxes=nothing, mask=nothing, label=None, seeds=torch.arange(count)),
+        network=Network(classify=classify, explain=lambda x, *_: torch.zeros_like(x), black=(-2.1, -2.0, -1.8)),
+        relevance=relevance,
+        logits=logits,
+        target=logits.argmax(1),
+    )

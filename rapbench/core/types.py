@@ -7,8 +7,8 @@ image, L perturbation steps, S statistics of an image.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, runtime_checkable
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -141,41 +141,77 @@ class Complete(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Images with their annotations, as a network takes them. A new annotation is one field.
+
+    Attributes:
+        ids: the data set's names of the images.
+        x: (N, C, H, W) normalised input.
+        boxes: per image (B, 4) or None.
+        mask: per image (H, W) uint8 or None.
+        label: (N,) int64, -1 where unknown; None where no label is in the network's terms.
+        seeds: (N,) int64, one an image, of everything random about it.
+    """
+
+    ids: tuple[str, ...]
+    x: Tensor
+    boxes: tuple[Tensor | None, ...]
+    mask: tuple[Tensor | None, ...]
+    label: Tensor | None
+    seeds: Tensor
+
+    def head(self, count: int) -> Batch:
+        """The first `count` images."""
+        values = ((field.name, getattr(self, field.name)) for field in fields(self))
+        first: dict[str, Any] = {name: value if value is None else value[:count] for name, value in values}
+        return Batch(**first)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """What a metric may ask of the network that was explained.
+
+    Attributes:
+        classify: (M, C, H, W) -> logits (M, K) of any number of inputs, without gradients, in batches that fit.
+        explain: x (M, C, H, W), target (M,), seeds (M,) -> relevance (M, C, H, W) by the method that is scored.
+        black: value of a black pixel per channel, in network space.
+    """
+
+    classify: Callable[[Tensor], Tensor]
+    explain: Callable[[Tensor, Tensor, Tensor], Tensor]
+    black: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Explained:
     """A batch of images with the relevance one method gave them: what a metric sees.
 
     Attributes:
+        batch: the images.
+        network: what was explained.
         relevance: (N, C, H, W) signed relevance.
-        x: (N, C, H, W) normalised input.
         logits: (N, K) of the clean input.
         target: (N,) int64, the explained class.
-        boxes: per image (B, 4) or None.
-        mask: per image (H, W) uint8 or None.
-        classify: (M, C, H, W) -> logits (M, K) of any number of inputs, without gradients, in batches that fit.
-        explain: x (M, C, H, W), target (M,), seeds (M,) -> relevance (M, C, H, W) by the same method.
-        seeds: (N,) int64, one an image, of everything random about it.
-        black: value of a black pixel per channel, in network space.
         total: (N,) what the relevance of an image should sum to, None where the method promises nothing.
-        label: (N,) int64, -1 where unknown; None where no label is in the classes' terms.
     """
 
+    batch: Batch
+    network: Network
     relevance: Tensor
-    x: Tensor
     logits: Tensor
     target: Tensor
-    boxes: tuple[Tensor | None, ...]
-    mask: tuple[Tensor | None, ...]
-    classify: Callable[[Tensor], Tensor]
-    explain: Callable[[Tensor, Tensor, Tensor], Tensor]
-    seeds: Tensor
-    black: tuple[float, ...]
     total: Tensor | None = None
-    label: Tensor | None = None
 
     def head(self, count: int) -> Explained:
         """The first `count` images."""
-        fields = ("relevance", "x", "logits", "target", "boxes", "mask", "seeds", "total", "label")
-        return replace(self, **{key: values[:count] for key in fields if (values := getattr(self, key)) is not None})
+        return Explained(
+            batch=self.batch.head(count),
+            network=self.network,
+            relevance=self.relevance[:count],
+            logits=self.logits[:count],
+            target=self.target[:count],
+            total=None if self.total is None else self.total[:count],
+        )
 
     @property
     def pixels(self) -> Tensor:

@@ -73,9 +73,9 @@ class Degradation:
 
     def _curves(self, explained: Explained, images: Tensor, place: Tensor) -> Tensor:
         """Probabilities (M, L + 1) of the chosen images, whose patches go in the order of place (M, h, w)."""
-        x, target = explained.x[images], explained.target[images]
+        x, target = explained.batch.x[images], explained.target[images]
         degraded = masked_scores(
-            explained.classify,
+            explained.network.classify,
             x,
             rank=self._spread(place, x),
             spans=up_to(torch.arange(1, self.steps + 1)),

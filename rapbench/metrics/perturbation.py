@@ -116,7 +116,7 @@ class Perturbation:
         """Place (N, H, W) int32 of every pixel in the order of erasure; what is never erased comes after all steps."""
         pixels, descending = explained.pixels[images], order == "morf"
         random = self.ties == "random" and len(images)
-        ties = shuffles(explained.seeds[images.cpu()], pixels[0].numel()) if random else None
+        ties = shuffles(explained.batch.seeds[images.cpu()], pixels[0].numel()) if random else None
         rank = ranks(pixels, descending=descending, ties=ties)
         if self.fill == "continue":
             return rank
@@ -124,16 +124,16 @@ class Perturbation:
 
     def _curves(self, explained: Explained, images: Tensor, rank: Tensor) -> Tensor:
         """Outcomes (N, L + 1, 3) of the chosen images, erased in the order of rank (N, H, W)."""
-        x, target = explained.x[images], explained.target[images]
+        x, target = explained.batch.x[images], explained.target[images]
         step = torch.arange(self.steps + 1, device=x.device)
         num_erased = (rank < self.pixels * self.steps).sum((1, 2))
         last = -(num_erased // -self.pixels).unsqueeze(1)  # steps after it erase nothing more
         erased = masked_scores(
-            explained.classify,
+            explained.network.classify,
             x,
             rank,
             spans=up_to(self.pixels * step[1:]),
-            replacement=colour(explained.black if self.space == "raw" else (0.0,), x),
+            replacement=colour(explained.network.black if self.space == "raw" else (0.0,), x),
             score=lambda logits, some: outcomes(logits, target[some]),
             num_scores=len(_OUTCOMES),
             wanted=step[1:] <= last if self.fill == "stop" else None,

@@ -44,7 +44,7 @@ class Segmentation:
 
     def __call__(self, explained: Explained) -> dict[str, Tensor]:
         pixels = explained.pixels
-        mask = _stacked(explained.mask, pixels)
+        mask = _stacked(explained.batch.mask, pixels)
         classes = (mask == 1, mask == 0, mask == VOID)
         sizes = _sizes(classes)
         counts = {f"counts_{name}": _counts(pixels > at, classes, sizes) for name, at in thresholds(pixels).items()}

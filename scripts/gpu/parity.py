@@ -7,20 +7,21 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from measured import FREE, built
+from measured import FREE, built, explained
 from torch import Tensor, nn
 
 from gpu.page import Section
 from gpu.scene import Scene, arithmetic, classifier, embedded, fitted, relative
 from rapbench.backends import BACKENDS
 from rapbench.core.errors import RapbenchError
-from rapbench.core.types import Explained, Method
+from rapbench.core.types import Method
 from rapbench.metrics.perturbation import Perturbation
 from rapbench.relprop.trace import trace
 
@@ -112,9 +113,9 @@ def _outcomes(section: Section, scene: Scene, given: dict[str, tuple[nn.Module, 
             with arithmetic(kind) as dtype:
                 classify = classifier(_copy(net, scene.device, dtype), scene.usual, dtype)
                 wide = x.to(scene.device)
-                logits = classify(wide)
                 target = net(x).argmax(1).to(scene.device)
-                found = metric(_explained(relevance.unsqueeze(1), wide, logits, target, classify))
+                scored = replace(explained(wide, relevance.unsqueeze(1), classify), target=target)
+                found = metric(scored)
             exact = exact or found
             aopc, reference = (_aopc(curves["lerf_accuracy"]) for curves in (found, exact))
             flips = 100 * float((found["lerf_accuracy"] != exact["lerf_accuracy"]).double().mean())
@@ -124,21 +125,6 @@ def _outcomes(section: Section, scene: Scene, given: dict[str, tuple[nn.Module, 
 
 def _aopc(curve: Tensor) -> float:
     return float((curve[:, :1] - curve).mean())
-
-
-def _explained(relevance: Tensor, x: Tensor, logits: Tensor, target: Tensor, classify: object) -> Explained:
-    return Explained(
-        relevance=relevance,
-        x=x,
-        logits=logits,
-        target=target,
-        boxes=(None,) * len(x),
-        mask=(None,) * len(x),
-        classify=classify,  # type: ignore[arg-type]
-        explain=lambda x, *_: torch.zeros_like(x),
-        seeds=torch.arange(len(x)),
-        black=(-2.1, -2.0, -1.8),
-    )
 
 
 def rows(section: Section, scene: Scene) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from measured import images, network
+from measured import explained, images, network
 from torch import Tensor, nn
 
 from rapbench.core.errors import UnsupportedLayer
@@ -75,20 +75,7 @@ class Scene:
     def explained(self, net: Callable[[Tensor], Tensor], count: int, batch: int) -> Explained:
         """Random maps of random images, to be classified by the network in batches."""
         x = self.images(count)
-        classify = classifier(net, batch)
-        logits = classify(x)
-        return Explained(
-            relevance=torch.randn_like(x),
-            x=x,
-            logits=logits,
-            target=logits.argmax(1),
-            boxes=(None,) * count,
-            mask=(None,) * count,
-            classify=classify,
-            explain=lambda x, *_: torch.zeros_like(x),
-            seeds=torch.arange(count),
-            black=(-2.1, -2.0, -1.8),
-        )
+        return explained(x, torch.randn_like(x), classifier(net, batch))
 
     def synchronize(self) -> None:
         """Waits for the device."""
