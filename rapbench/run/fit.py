@@ -17,10 +17,10 @@ from torch import Tensor
 from rapbench.core.errors import BadConfig, SpecMismatch
 from rapbench.core.types import Classifier, Dataset
 from rapbench.datasets.scenes import Scenes
+from rapbench.methods.signals.directions import weighted_layers
+from rapbench.methods.signals.moments import Moments, observed
+from rapbench.methods.signals.patterns import Patterns
 from rapbench.relprop.layers import Weighted
-from rapbench.relprop.moments import Moments, observed
-from rapbench.relprop.patterns import Patterns
-from rapbench.relprop.signal import weighted_layers
 from rapbench.relprop.trace import trace
 from rapbench.results.store import write_whole
 from rapbench.run.stream import Images, cut, inputs

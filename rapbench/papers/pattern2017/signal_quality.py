@@ -15,10 +15,10 @@ from rapbench.core.errors import BadConfig
 from rapbench.core.seeds import image_seed
 from rapbench.core.types import Classifier, Dataset
 from rapbench.datasets.scenes import Scenes
+from rapbench.methods.signals.directions import normalised, weighted_layers
+from rapbench.methods.signals.moments import Moments, observed
+from rapbench.methods.signals.quality import Correlations, Directions, Samples, Spread, readouts, samples
 from rapbench.relprop.layers import Convolution, Weighted
-from rapbench.relprop.moments import Moments, observed
-from rapbench.relprop.quality import Correlations, Directions, Samples, Spread, readouts, samples
-from rapbench.relprop.signal import normalised, weighted_layers
 from rapbench.relprop.trace import trace
 from rapbench.run.fit import BATCH, moments
 from rapbench.run.stream import Images, cut, inputs

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rapbench.core.errors import UnsupportedLayer
-from rapbench.relprop import quality
+from rapbench.methods.signals import quality
+from rapbench.methods.signals.quality import Correlations, Directions, Samples, Spread, readouts, samples
 from rapbench.relprop.layers import Weighted
-from rapbench.relprop.quality import Correlations, Directions, Samples, Spread, readouts, samples
 from rapbench.relprop.trace import trace
 
 Array = NDArray[np.float64]

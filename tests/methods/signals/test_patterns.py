@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rapbench.core.errors import BadConfig, BadWeights, DataMissing, UnsupportedLayer
+from rapbench.methods.signals.directions import weighted_layers
+from rapbench.methods.signals.moments import Moments, observed
+from rapbench.methods.signals.patterns import Patterns
 from rapbench.relprop.graph import Graph
 from rapbench.relprop.layers import Weighted
-from rapbench.relprop.moments import Moments, observed
-from rapbench.relprop.patterns import Patterns
-from rapbench.relprop.signal import weighted_layers
 from rapbench.relprop.trace import trace
 
 Array = NDArray[np.float64]

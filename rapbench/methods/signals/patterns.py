@@ -15,10 +15,10 @@ from safetensors.torch import save
 from torch import Tensor
 
 from rapbench.core.errors import BadConfig, BadWeights, DataMissing
+from rapbench.methods.signals.directions import normalised
+from rapbench.methods.signals.moments import Moments, Regime
 from rapbench.relprop.graph import Graph
 from rapbench.relprop.layers import BatchNorm, Weighted
-from rapbench.relprop.moments import Moments, Regime
-from rapbench.relprop.signal import normalised
 
 Estimator = Literal["a", "a_plus", "a_minus"]
 REGIMES: dict[Estimator, Regime] = {"a": "all", "a_plus": "plus", "a_minus": "minus"}
