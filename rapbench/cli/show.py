@@ -108,7 +108,7 @@ def _clean(classifier: Classifier, shown: Picture, target: str | None, seed: int
     x = classifier.normalised(image.unsqueeze(0))
     with torch.no_grad():
         logits: Tensor = classifier.module(x)[0]
-    names = _class_names(classifier.label_space)
+    names = classifier.classes
     index = int(logits.argmax()) if target is None else _class_index(target, names, len(logits))
     return Clean(
         model=classifier.module,
@@ -173,20 +173,6 @@ def _layer_maps(clean: Clean, title: str, method: Method) -> dict[str, NDArray[A
 def _summed(relevance: Tensor) -> NDArray[Any]:
     """Pixel map (h, w) of relevance (1, C, h, w). Source: Nam et al. 2020, Figure 4."""
     return relevance.double().sum(1)[0].numpy()
-
-
-def _class_names(label_space: str) -> Sequence[str]:
-    """Name of each class index; empty where the classes have no names."""
-    if label_space == "scenes":
-        from rapbench.datasets.scenes import CLASSES
-
-        return CLASSES
-    if label_space == "imagenet":
-        from torchvision.models import ResNet50_Weights
-
-        names: list[str] = ResNet50_Weights.IMAGENET1K_V1.meta["categories"]
-        return names
-    return ()
 
 
 def _called(index: int, names: Sequence[str]) -> str:

@@ -78,26 +78,30 @@ class Dataset(Protocol):
 class Classifier:
     """A network with everything that belongs to its weights.
 
+    A family leaves `name`, `digest` and `size` to `models.load_classifier`, and `title` where the usual one will do.
+
     Attributes:
-        name: catalogue name, for example 'vgg16'.
-        title: what tables print, for example 'vgg16 (width 1/8, scenes weights)'.
-        weights: name of the weights, for example 'IMAGENET1K_V1', 'scenes', 'random' or a file's name.
-        digest: SHA-256 over the state dict; enters the key of every result.
         module: maps normalised images (N, C, H, W) to logits (N, K); in evaluation mode.
-        label_space: whose class indices the logits use, as in `Dataset.label_space`.
+        weights: name of the weights, for example 'IMAGENET1K_V1', 'scenes', 'random' or a file's name.
+        label_space: whose class indices the logits use, as in `Dataset.label_space`; empty where that is not known.
+        classes: name of each class index; empty where the classes have no names.
         mean: per-channel mean that normalisation subtracts, in [0, 1]; as many as the network has input channels.
         std: per-channel divisor of the normalisation.
+        name: catalogue name, for example 'vgg16'.
+        title: what tables print, for example 'vgg16 (width 1/8, scenes weights)'.
+        digest: SHA-256 over the state dict; enters the key of every result.
         size: side in pixels of the square input.
     """
 
-    name: str
-    title: str
-    weights: str
-    digest: str
     module: nn.Module
+    weights: str
     label_space: str
+    classes: tuple[str, ...] = ()
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    name: str = ""
+    title: str = ""
+    digest: str = ""
     size: int = 224
 
     def normalised(self, images: Tensor) -> Tensor:
@@ -108,6 +112,38 @@ class Classifier:
     def black(self) -> tuple[float, ...]:
         """What a black pixel is in network space, per channel."""
         return tuple(-m / s for m, s in zip(self.mean, self.std, strict=True))
+
+
+Training = Callable[[], "tuple[Tensor, Tensor]"]
+"""Images (N, C, H, W) uint8 and labels (N,) int64 that a data set offers to train on, read when called."""
+
+
+@runtime_checkable
+class Family(Protocol):
+    """Networks of one name: which weights they can have, and where these come from."""
+
+    @property
+    def size(self) -> int:
+        """Side in pixels of the square input."""
+        ...
+
+    def default_weights(self, label_space: str) -> str:
+        """The weights that 'auto' stands for on images of that label space."""
+        ...
+
+    def absent(self, weights: str) -> str:
+        """Where weights come from that are not on this machine yet, in a sentence; empty where they are."""
+        ...
+
+    def load(self, weights: str, *, seed: int, training: Training | None = None) -> Classifier:
+        """The network with those weights.
+
+        Args:
+            weights: a name, or a weight file.
+            seed: of random weights.
+            training: what the data set offers to train on, None where it offers nothing.
+        """
+        ...
 
 
 class Method(Protocol):

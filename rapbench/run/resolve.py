@@ -6,25 +6,21 @@ stage refuses, it refuses in one line that says what to do; every command that t
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
-from torchvision.models import get_model_weights
 
 from rapbench.backends import BACKENDS
 from rapbench.core.cache import cache_folder
 from rapbench.core.catalogue import Call, Catalogue, parse_call
 from rapbench.core.errors import BadConfig
 from rapbench.core.named import Named
-from rapbench.core.types import Classifier, Dataset, Method, Metric
+from rapbench.core.types import Classifier, Dataset, Method, Metric, Training
 from rapbench.datasets import DATASETS
 from rapbench.metrics import METRICS
-from rapbench.models import MODELS, digits
-from rapbench.models.zoo import input_size, load_classifier
+from rapbench.models import family, load_classifier
 from rapbench.run.fit import patterns_for, refuse_unless_generated
 from rapbench.run.plan import Experiment, Study, candidates
 from rapbench.run.spec import RunSpec
@@ -64,7 +60,7 @@ def settings(spec: RunSpec) -> Settings:
     study = None if spec.study is None else named(STUDIES, (spec.study,))[0]
     if spec.device == "cpu":
         _refuse_modes_of_cuda(spec)
-    size, call = input_size(spec.model), parse_call(spec.dataset)
+    size, call = family(spec.model).size, parse_call(spec.dataset)
     images: type[Dataset] = DATASETS.load(call.name)
     methods = named(BACKENDS.load(spec.backend), spec.method)
     if any(map(_lacks_patterns, methods)):
@@ -112,7 +108,7 @@ def network(spec: RunSpec, label_space: str, images: Dataset | None = None) -> C
         DataMissing: a weight file is not there, or cannot be downloaded.
         BadWeights: a weight file is unreadable or does not fit.
     """
-    training: Callable[[], tuple[Tensor, Tensor]] | None = getattr(images, "training", None)
+    training: Training | None = getattr(images, "training", None)
     found = load_classifier(spec.model, spec.weights, label_space=label_space, seed=spec.seed, training=training)
     if spec.select == "correct" and (not label_space or label_space != found.label_space):
         raise BadConfig(
@@ -162,23 +158,15 @@ def wanted(spec: RunSpec, images: Dataset) -> int:
 
 def absent(spec: RunSpec) -> str:
     """Where weights come from that are not on this machine yet; empty where they are, or cannot come from anywhere."""
-    space = label_space(spec)
-    if spec.weights in {"auto", "trained"} and space == digits.LABEL_SPACE:
-        return "weights are trained on the data set's images, in a minute or two, unless an earlier run has done so"
-    try:
-        known = {entry.name: entry.url for entry in get_model_weights(MODELS.load(spec.model))}
-    except ValueError:  # not one of torchvision's
-        return ""
-    url = known.get(weights_name(spec), "")
-    if not url or Path(spec.weights).exists():
-        return ""
-    file = Path(torch.hub.get_dir(), "checkpoints", PurePosixPath(url).name)
-    return "" if file.exists() else f"weights are not here: a run downloads {url}; offline, put it at {file}"
+    return family(spec.model).absent(weights_name(spec))
 
 
 def weights_name(spec: RunSpec) -> str:
-    """The weights' name among published ones, if they are; where none are named, torchvision's for photographs."""
-    return "IMAGENET1K_V1" if spec.weights == "auto" and label_space(spec) != "scenes" else spec.weights
+    """The weights of a spec by name, also where it names none."""
+    try:
+        return family(spec.model).default_weights(label_space(spec)) if spec.weights == "auto" else spec.weights
+    except BadConfig:
+        return spec.weights  # there are none without a file: what loads them says so
 
 
 def label_space(spec: RunSpec) -> str:
@@ -218,7 +206,7 @@ def _economical(name: str, spec: RunSpec, dataset: type[Dataset]) -> str:
     """
     if name != "perturbation":
         return name
-    parameters, size = {}, input_size(spec.model)
+    parameters, size = {}, family(spec.model).size
     if size < _USUAL_SIZE:
         parameters["pixels"] = str(max(1, round(100 * (size / _USUAL_SIZE) ** 2)))
     if spec.limit is None and dataset.default_limit is not None:

@@ -168,9 +168,8 @@ def test_a_network_that_a_run_trains_is_not_trained_here() -> None:
     assert "trained on the data set's images" in weights.message
 
 
-def test_a_data_set_of_another_size_than_the_network_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rapbench.run.resolve.input_size", lambda name: 28)
-    (finding,) = findings(dataset="scenes")["data"]
+def test_a_data_set_of_another_size_than_the_network_fails() -> None:
+    (finding,) = findings(model="mnist_cnn", dataset="scenes")["data"]
     assert finding.level == "FAIL"
     assert "size must be at least 64 pixels" in finding.message
 

@@ -16,7 +16,7 @@ from rapbench.core.types import Classifier, Sample
 from rapbench.datasets.scenes import Scenes
 from rapbench.methods.pattern import PatternAttribution
 from rapbench.methods.signals.patterns import Patterns
-from rapbench.models.zoo import load_classifier
+from rapbench.models import load_classifier
 from rapbench.run import fit as fitting
 from rapbench.run.fit import fit, patterns_for
 from rapbench.run.stream import Images

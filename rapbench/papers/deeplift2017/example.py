@@ -49,7 +49,7 @@ def example(held: Sequence[Held], data_root: Path | None, image_id: str) -> Draw
 
 def _classifier(identity: Identity, dataset: Any) -> Classifier:
     from rapbench.core.errors import SpecMismatch
-    from rapbench.models.zoo import load_classifier
+    from rapbench.models import load_classifier
 
     model = identity.model
     found = load_classifier(
