@@ -29,8 +29,8 @@ def fit_patterns(
     """
     from rapbench.cli.progress import ProgressBar
     from rapbench.run.fit import fit
+    from rapbench.run.reading import Images
     from rapbench.run.resolve import prepare
-    from rapbench.run.stream import Images
 
     options = {"model": model, "weights": weights, "dataset": dataset, "data_root": data_root, "device": device}
     experiment = prepare(RunSpec.read(None, options))

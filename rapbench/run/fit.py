@@ -23,7 +23,7 @@ from rapbench.methods.signals.patterns import Patterns
 from rapbench.relprop.layers import Weighted
 from rapbench.relprop.trace import trace
 from rapbench.results.store import write_whole
-from rapbench.run.stream import Images, cut, inputs
+from rapbench.run.reading import Images, cut, inputs
 
 _LOG = logging.getLogger(__name__)
 BATCH = {"cpu": 8, "cuda": 32}
@@ -132,15 +132,14 @@ def moments(
 
     network, start = observed(graph, see), _resumed(partial, sums, images.start)
     progress(start - images.start)
-    batches, unsaved = cut(start, images.stop, BATCH[device.type]), 0
-    for positions, x in zip(batches, inputs(classifier, images.dataset, batches, device), strict=True):
+    saved = start
+    for block, x in inputs(classifier, images.dataset, cut(start, images.stop, BATCH[device.type]), device):
         if len(x):
             network(x)
-        unsaved += len(positions)
-        if partial and unsaved >= _SAVED_EVERY and positions.stop < images.stop:
-            _keep(partial, sums, positions.stop)
-            unsaved = 0
-        progress(len(positions))
+        if partial and block.stop - saved >= _SAVED_EVERY and block.stop < images.stop:
+            _keep(partial, sums, block.stop)
+            saved = block.stop
+        progress(block.stop - block.start)
     return sums
 
 

@@ -19,7 +19,7 @@ from rapbench.methods.signals.patterns import Patterns
 from rapbench.models import load_classifier
 from rapbench.run import fit as fitting
 from rapbench.run.fit import fit, patterns_for
-from rapbench.run.stream import Images
+from rapbench.run.reading import Images
 
 CPU = torch.device("cpu")
 

@@ -21,7 +21,7 @@ from rapbench.methods.signals.quality import Correlations, Directions, Samples, 
 from rapbench.relprop.layers import Convolution, Weighted
 from rapbench.relprop.trace import trace
 from rapbench.run.fit import BATCH, moments
-from rapbench.run.stream import Images, cut, inputs
+from rapbench.run.reading import Images, cut, inputs
 
 if TYPE_CHECKING:
     from rapbench.results.store import Block, Columns
@@ -144,11 +144,11 @@ class SignalQuality:
 
         network = observed(trace(classifier.module).folded(), see)
         device = next(classifier.module.parameters()).device
-        batches = cut(images.start, images.stop, BATCH[device.type])
-        for positions, x in zip(batches, inputs(classifier, images.dataset, batches, device), strict=True):
+        blocks = cut(images.start, images.stop, BATCH[device.type])
+        for block, x in inputs(classifier, images.dataset, blocks, device):
             if len(x):
                 network(x)
-            progress(len(positions))
+            progress(block.stop - block.start)
 
 
 class _Draws:
