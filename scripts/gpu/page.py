@@ -56,26 +56,28 @@ class Page:
     minutes: float
     started: float = field(default_factory=time.monotonic)
     sections: list[Section] = field(default_factory=list)
+    ends: float = 0.0
 
     def left(self) -> float:
-        """Seconds until the time is over."""
-        return 60 * self.minutes - (time.monotonic() - self.started)
+        """Seconds until the time of all stages, or of the one that runs, is over."""
+        return min(self.started + 60 * self.minutes, self.ends) - time.monotonic()
 
     def check(self) -> None:
         """Raises OutOfTimeError where it is."""
         if self.left() <= 0:
             raise OutOfTimeError
 
-    def stage(self, title: str, function: Callable[[Section], None]) -> None:
-        """Runs a stage; whatever happens to it, what it said is kept and the next one follows."""
+    def stage(self, title: str, function: Callable[[Section], None], most: float) -> None:
+        """Runs a stage for at most so many seconds; whatever happens to it, what it said is kept."""
         section, start = Section(title, self), time.monotonic()
         self.sections.append(section)
+        self.ends = start + most
         print(f"\n{title} ({self.left():.0f} s left)", flush=True)
         try:
             self.check()
             function(section)
         except OutOfTimeError:
-            section.say("left out from here on: the time was over")
+            section.say("left out from here on: the time for it was over")
         except Exception as error:  # noqa: BLE001 - a stage that fails does not end the others
             section.say(f"failed: {traceback.format_exception_only(error)[-1].strip().splitlines()[-1]}")
             section.data.append({"traceback": traceback.format_exc()})

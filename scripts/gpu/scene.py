@@ -25,6 +25,7 @@ from rapbench.relprop.trace import trace
 from rapbench.run.batches import Batches
 
 ARITHMETICS = ("fp32", "tf32", "bf16")
+LAYOUTS = {"channels last": torch.channels_last, "contiguous": torch.contiguous_format}
 DTYPES = {"bf16": torch.bfloat16, "fp64": torch.float64}
 
 
@@ -55,7 +56,7 @@ class Scene:
     @property
     def batches(self) -> tuple[int, ...]:
         """Batch sizes to try."""
-        return (2, 4) if self.small else (32, 64, 128, 256, 512, 1024)
+        return (2, 4) if self.small else (32, 128, 256, 512, 1024)
 
     @property
     def usual(self) -> int:
@@ -72,10 +73,11 @@ class Scene:
         """Random inputs."""
         return images(count, self.device).to(dtype)
 
-    def explained(self, net: Callable[[Tensor], Tensor], count: int, batch: int) -> Explained:
-        """Random maps of random images, to be classified by the network in batches."""
-        x = self.images(count)
-        return explained(x, torch.randn_like(x), classifier(net, batch))
+    def explained(self, net: Callable[[Tensor], Tensor], count: int, best: Best) -> Explained:
+        """Random maps of random images, to be classified by the network as it is fastest."""
+        x = self.images(count).contiguous(memory_format=LAYOUTS[best.layout])
+        return explained(x, torch.randn_like(x), classifier(net, best.batch))
+
 
     def synchronize(self) -> None:
         """Waits for the device."""

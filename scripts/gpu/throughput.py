@@ -18,14 +18,12 @@ from measured import FREE, PER_STEP, STEPS, built, ratio
 from torch import Tensor, nn
 
 from gpu.page import Section
-from gpu.scene import ARITHMETICS, Best, Scene, arithmetic, classifier, fitted, rate, relative, searching
+from gpu.scene import ARITHMETICS, LAYOUTS, Best, Scene, arithmetic, classifier, fitted, rate, relative, searching
 from rapbench.backends import BACKENDS
 from rapbench.core.errors import RapbenchError
 from rapbench.metrics.degradation import Degradation
 from rapbench.metrics.perturbation import Perturbation
 from rapbench.relprop.trace import trace
-
-LAYOUTS = {"channels last": torch.channels_last, "contiguous": torch.contiguous_format}
 
 
 def card(section: Section, scene: Scene) -> None:
@@ -159,10 +157,10 @@ def scoring(section: Section, scene: Scene) -> None:
     count = 2 if scene.small else 32
     section.table("network", "arithmetic", "metric", "batch", "images/s", "share of the best", "waits for the device")
     for name, kind in product(scene.networks, ARITHMETICS):
-        best = scene.best[name, kind]
+        best = scene.best.get((name, kind), Best(float("nan"), scene.usual, "channels last", searched=False))
         with arithmetic(kind) as dtype, searching(best.searched):
             net = scene.network(name, dtype=dtype).to(memory_format=LAYOUTS[best.layout])
-            explained = scene.explained(lambda x, net=net, dtype=dtype: net(x.to(dtype)), count, best.batch)
+            explained = scene.explained(lambda x, net=net, dtype=dtype: net(x.to(dtype)), count, best)
             for metric, steps in ((Perturbation(orders="lerf"), 40), (Degradation(), 100)):
                 found = rate(partial(metric, explained), count * steps, scene)
                 scene.rates[f"scoring {name} {kind}"] = max(found, scene.rates.get(f"scoring {name} {kind}", 0))
