@@ -11,6 +11,9 @@ from pathlib import Path
 
 import torch
 from measured import explained, images, network
+from rapbench.relprop.moments import Moments, observed
+from rapbench.relprop.patterns import Patterns
+from rapbench.relprop.signal import weighted_layers
 from torch import Tensor, nn
 
 from rapbench.core.errors import UnsupportedLayer
@@ -18,9 +21,6 @@ from rapbench.core.types import Explained
 from rapbench.datasets import DATASETS
 from rapbench.models.narrow import narrow_module
 from rapbench.models.zoo import load_classifier
-from rapbench.relprop.moments import Moments, observed
-from rapbench.relprop.patterns import Patterns
-from rapbench.relprop.signal import weighted_layers
 from rapbench.relprop.trace import trace
 from rapbench.run.batches import Batches
 
@@ -77,7 +77,6 @@ class Scene:
         """Random maps of random images, to be classified by the network as it is fastest."""
         x = self.images(count).contiguous(memory_format=LAYOUTS[best.layout])
         return explained(x, torch.randn_like(x), classifier(net, best.batch))
-
 
     def synchronize(self) -> None:
         """Waits for the device."""
