@@ -11,16 +11,16 @@ from pathlib import Path
 
 import torch
 from measured import explained, images, network
-from rapbench.relprop.moments import Moments, observed
-from rapbench.relprop.patterns import Patterns
-from rapbench.relprop.signal import weighted_layers
 from torch import Tensor, nn
 
 from rapbench.core.errors import UnsupportedLayer
 from rapbench.core.types import Explained
 from rapbench.datasets import DATASETS
+from rapbench.methods.signals.directions import weighted_layers
+from rapbench.methods.signals.moments import Moments, observed
+from rapbench.methods.signals.patterns import Patterns
+from rapbench.models import load_classifier
 from rapbench.models.narrow import narrow_module
-from rapbench.models.zoo import load_classifier
 from rapbench.relprop.trace import trace
 from rapbench.run.batches import Batches
 
