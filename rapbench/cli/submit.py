@@ -55,17 +55,18 @@ def submit(
 
     Every shard is given its part of the tasks. Preempted or out of time, it is queued again and goes on where it was.
     """
+    from rapbench.run.resolve import rehearse
     from rapbench.workers import jobs
 
     options = _options(context.args)
     runs, config = specs(options), options.params["config"]
-    out = _results_folder(runs)
+    out, tasks = _results_folder(runs), sum(map(rehearse, runs.values()))
     folder = (out / "jobs").absolute()
     copy = ["--config", str(_copy(config, folder))] if config else []
     job = Job(
         scheduler=scheduler,
         command=[sys.executable, "-m", "rapbench", "run", *context.args, *copy],
-        shards=shards or max(1, min(max_parallel, -(-_tasks(runs) // _TASKS_A_SHARD))),
+        shards=shards or max(1, min(max_parallel, -(-tasks // _TASKS_A_SHARD))),
         folder=folder,
         resources=_resources(context),
     )
@@ -101,15 +102,6 @@ def _results_folder(runs: Mapping[str, RunSpec]) -> Path:
     if len(folders) > 1:
         raise BadConfig(f"the parts write to {len(folders)} folders; give one --out, or submit them one by one")
     return folders.pop()
-
-
-def _tasks(runs: Mapping[str, RunSpec]) -> int:
-    """How many tasks the runs have; that a run would accept their settings is checked on the way."""
-    from rapbench.run import resolve
-    from rapbench.run.plan import blocks
-
-    images = [(spec, resolve.wanted(spec, resolve.rehearse(spec))) for spec in runs.values()]
-    return sum(len(resolve.settings(spec).methods) * len(blocks(count)) for spec, count in images)
 
 
 def _copy(config: Path, folder: Path) -> Path:

@@ -22,7 +22,7 @@ from rapbench.datasets import DATASETS
 from rapbench.metrics import METRICS
 from rapbench.models import family, load_classifier
 from rapbench.run.fit import patterns_for, refuse_unless_generated
-from rapbench.run.plan import Experiment, Study, candidates
+from rapbench.run.plan import Experiment, Study, blocks, candidates
 from rapbench.run.spec import RunSpec
 from rapbench.run.study import STUDIES
 
@@ -123,32 +123,39 @@ def prepare(spec: RunSpec) -> Experiment:
     chosen, where = settings(spec), device(spec)
     images = dataset(spec.dataset, spec.data_root, chosen.size)
     classifier = network(spec, images.label_space, images)
+    experiment = _experiment(spec, where, chosen, images, classifier)
+    return replace(experiment, methods=tuple(_with_patterns(m, classifier, images) for m in experiment.methods))
+
+
+def rehearse(spec: RunSpec) -> int:
+    """The number of tasks of a run that another machine is to do; all is checked but that machine's device.
+
+    Nothing is downloaded or trained: weights that this takes are left to the run, and a study counts as one task then.
+    """
+    chosen = settings(spec)
+    images = dataset(spec.dataset, spec.data_root, chosen.size)
+    classifier = None if absent(spec) else network(spec, images.label_space, images)
+    if not chosen.study:
+        return len(chosen.methods) * len(blocks(wanted(spec, images)))
+    return len(_experiment(spec, torch.device("cpu"), chosen, images, classifier).tasks()) if classifier else 1
+
+
+def _experiment(
+    spec: RunSpec, where: torch.device, chosen: Settings, images: Dataset, classifier: Classifier
+) -> Experiment:
+    stand_in: Any = (chosen.study,)  # for method and metric alike
     experiment = Experiment(
         spec=spec,
         device=where,
         dataset=images,
         dataset_name=chosen.dataset_name,
         classifier=classifier,
-        methods=() if chosen.study else tuple(_with_patterns(m, classifier, images) for m in chosen.methods),
-        metrics=chosen.metrics,
+        methods=stand_in if chosen.study else chosen.methods,
+        metrics=stand_in if chosen.study else chosen.metrics,
         order=(),
+        study=chosen.study,
     )
-    if (study := chosen.study) is not None:
-        stand_in: Any = (study,)  # for method and metric alike
-        experiment = replace(experiment, methods=stand_in, metrics=stand_in, study=study)
     return replace(experiment, order=candidates(experiment)[: wanted(spec, images)])
-
-
-def rehearse(spec: RunSpec) -> Dataset:
-    """The data set of a run that another machine is to do; all is checked but that machine's device.
-
-    Nothing is downloaded or trained: weights that this takes are left to the run.
-    """
-    chosen = settings(spec)
-    images = dataset(spec.dataset, spec.data_root, chosen.size)
-    if not absent(spec):
-        network(spec, images.label_space, images)
-    return images
 
 
 def wanted(spec: RunSpec, images: Dataset) -> int:

@@ -16,6 +16,7 @@ from rapbench.datasets import DATASETS
 from rapbench.methods import METHODS
 from rapbench.metrics import METRICS
 from rapbench.models import MODELS
+from rapbench.workers import SCHEDULERS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +81,7 @@ def test_code_from_outside_is_named_by_module_and_class() -> None:
         CATALOGUE.build(Call("collections:OrderedDict", {}))
 
 
-@pytest.mark.parametrize("catalogue", [METHODS, METRICS, DATASETS, MODELS, BACKENDS], ids=lambda c: c.kind)
+@pytest.mark.parametrize("catalogue", [METHODS, METRICS, DATASETS, MODELS, BACKENDS, SCHEDULERS], ids=lambda c: c.kind)
 def test_every_name_leads_somewhere_and_says_what_it_is(catalogue: Catalogue) -> None:
     for name, entry in catalogue.items():
         assert catalogue.load(name) is not None
