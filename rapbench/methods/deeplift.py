@@ -6,21 +6,17 @@ reference. Under RevealCancel the positive part Δ⁺ and the negative part Δ�
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import ClassVar, NamedTuple
-from zipfile import BadZipFile
 
-import numpy as np
 import torch
-from numpy.lib.npyio import NpzFile
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rapbench.core.errors import BadConfig, BadData, DataMissing, UnsupportedLayer, first_line
+from rapbench.core.errors import BadConfig, UnsupportedLayer
+from rapbench.core.files import File
+from rapbench.methods.reference import Reference
 from rapbench.relprop.graph import Graph, Node
 from rapbench.relprop.layers import (
     Add,
@@ -288,27 +284,23 @@ class _DeepLift:
     Attributes:
         reference: value of every element of x0, in network-input units, or a .npy or .npz file of an array (C, H, W).
         softmax_adjustment: subtract the mean of the contributions to all classes (Eq. 5).
-        reference_digest: of the file's content; not the user's to set.
+        reference_digest: always empty; keys of stored rows count it in, and stay what they are.
     """
 
     title: ClassVar[str]
     signed: ClassVar[bool] = True
     revealed: ClassVar[tuple[type[Weighted], ...]]
 
-    reference: float | str = 0.0
+    reference: float | File[Reference] = 0.0
     softmax_adjustment: bool = False
     reference_digest: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
-        try:
-            value = float(self.reference)
-        except ValueError:
-            content = _array(Path(str(self.reference))).tobytes()
-            object.__setattr__(self, "reference_digest", hashlib.sha256(content).hexdigest()[:8])
+        if isinstance(self.reference, File):
             return
-        if not math.isfinite(value):
+        if not math.isfinite(self.reference):
             raise ValueError("reference must be finite")
-        object.__setattr__(self, "reference", value)
+        object.__setattr__(self, "reference", float(self.reference))
 
     @torch.no_grad()
     def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
@@ -336,29 +328,12 @@ class _DeepLift:
 
     def _reference(self, x: Tensor) -> Tensor:
         """x0 as one row (1, C, H, W)."""
-        if not isinstance(self.reference, str):
+        if not isinstance(self.reference, File):
             return torch.full_like(x[:1], self.reference)
-        array = _array(Path(self.reference))
+        array = self.reference.read().array
         if array.shape != x.shape[1:]:
             raise BadConfig(f"reference {self.reference} has shape {array.shape}, the input {tuple(x.shape[1:])}")
         return torch.from_numpy(array).to(x).unsqueeze(0)
-
-
-def _array(path: Path) -> NDArray[np.float64]:
-    """The one array of a .npy or .npz file."""
-    if path.suffix not in {".npy", ".npz"}:
-        raise BadConfig(f"reference {path} is neither a number nor a .npy or .npz file")
-    if not path.is_file():
-        raise DataMissing(f"no reference file {path}")
-    try:
-        with path.open("rb") as stream:
-            content = np.load(stream, allow_pickle=False)
-            arrays = list(content.values()) if isinstance(content, NpzFile) else [content]
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
-        raise BadData("unreadable reference", path, first_line(error)) from error
-    if len(arrays) != 1 or arrays[0].dtype.kind not in "biuf" or not np.isfinite(arrays[0]).all():
-        raise BadData("unusable reference", path, "one array of finite numbers is wanted")
-    return arrays[0].astype(np.float64)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -122,10 +122,12 @@ def _panel(table: Table, column: Column, cells: Sequence[Scored], wanted: Filter
 
 
 def _is_call(cell: Cell, method: str) -> bool:
-    stored, wanted = parse_call(cell.method), parse_call(method)
-    alike = [wanted.parameters.get(key) in {value, "*"} for key, value in stored.parameters.items()]
-    same = stored.name == wanted.name and stored.parameters.keys() == wanted.parameters.keys()
-    return cell.identity.method.backend == "native" and same and all(alike)
+    """Whether a card's method is a cell's, with any files that it needs: a card names none."""
+    own, stored, wanted = cell.identity.method, parse_call(cell.method), parse_call(method)
+    chosen = {key: value for key, value in stored.parameters.items() if key in own.parameters}
+    alike = [wanted.parameters.get(key) in {value, "*"} for key, value in chosen.items()]
+    same = stored.name == wanted.name and chosen.keys() == wanted.parameters.keys()
+    return own.backend == "native" and same and all(alike)
 
 
 def _check_unique(matched: Mapping[str, list[Scored]], part: Part) -> None:

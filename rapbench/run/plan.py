@@ -167,7 +167,7 @@ class Experiment:
     def map_file(self, method: Named[Method], image_id: str) -> Path:
         """Where `--save-maps` puts one map."""
         assert self.spec.save_maps is not None
-        return self.spec.save_maps / method.label / f"{image_id}.npz"
+        return self.spec.save_maps / method.folder / f"{image_id}.npz"
 
     def _scoring(self, method: Named[Method], block: Block) -> tuple[Named[Metric], ...]:
         """The metrics that score a method on a block."""

@@ -16,9 +16,11 @@ from rapbench.backends import BACKENDS
 from rapbench.core.cache import cache_folder
 from rapbench.core.catalogue import Call, Catalogue, parse_call
 from rapbench.core.errors import BadConfig
+from rapbench.core.files import File
 from rapbench.core.named import Named
 from rapbench.core.types import Classifier, Dataset, Method, Metric, Training
 from rapbench.datasets import DATASETS
+from rapbench.methods.signals.patterns import Patterns
 from rapbench.metrics import METRICS
 from rapbench.models import family, load_classifier
 from rapbench.run.fit import patterns_for, refuse_unless_generated
@@ -33,7 +35,7 @@ _ONLY_WHEN_ASKED = {"degradation"}
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What a spec names, built with its parameters; neither data nor weights have been looked for.
+    """What a spec names, built with its parameters, of which files were read; no data or weights were looked for.
 
     Attributes:
         dataset_name: the data set's name in the catalogue.
@@ -183,9 +185,11 @@ def label_space(spec: RunSpec) -> str:
 
 
 def named(catalogue: Catalogue, texts: tuple[str, ...]) -> tuple[Named[Any], ...]:
-    """The methods or metrics of some calls, each once."""
+    """The methods or metrics of some calls, each once: files that hold the same make no difference."""
     calls = [parse_call(text) for text in texts]
-    found = {item.label: item for item in (Named(call.name, catalogue.build(call)) for call in calls)}
+    found: dict[str, Named[Any]] = {}
+    for item in (Named(call.name, catalogue.build(call)) for call in calls):
+        found.setdefault(item.folder, item)
     return tuple(found.values())
 
 
@@ -230,4 +234,5 @@ def _with_patterns(method: Named[Method], classifier: Classifier, images: Datase
     if not _lacks_patterns(method):
         return method
     thing: Any = method.thing
-    return Named(method.name, replace(thing, patterns=patterns_for(classifier, images, cache_folder() / "patterns")))
+    file = File(Patterns, patterns_for(classifier, images, cache_folder() / "patterns"))
+    return Named(method.name, replace(thing, patterns=file), given=frozenset({"patterns"}))
