@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["__version__", "attribute"]
+__all__ = ["__version__", "attribute", "keep_freed_memory"]
 __version__ = "0.1.0"
 
 
@@ -22,7 +22,8 @@ def attribute(
 ) -> Tensor:
     """Relevance (N, C, H, W) of every input element for the logit of one class.
 
-    The model is run in evaluation mode and left as it was.
+    The model is run in evaluation mode and left as it was. A program that explains many batches on a CPU gains by
+    calling `keep_freed_memory` once before the first.
 
     Args:
         model: any classifier that torch.fx can trace, from (N, C, H, W) to logits (N, K).
@@ -44,3 +45,14 @@ def attribute(
     from rapbench.backends.attribution import attribute as attributed
 
     return attributed(model, x, target, method, backend, seed, parameters)
+
+
+def keep_freed_memory() -> bool:
+    """Lets this process keep the memory of freed tensors, as the command line does on a CPU; False where it cannot.
+
+    Large activations otherwise go back to the system and come again, zeroed page by page, at every operation. It holds
+    for the whole process from then on, which so keeps the most memory that it has ever used.
+    """
+    from rapbench.core.allocator import keep_freed_memory as keep
+
+    return keep()

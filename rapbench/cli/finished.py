@@ -120,7 +120,8 @@ def summary(experiment: Experiment) -> str:
     cells = [experiment.cells[experiment.methods[0].label, metric.label] for metric in experiment.metrics]
     unit = " layers" if experiment.study else ""
     counts = ", ".join(f"{cell.metric} on {cell.limit}{unit}" for cell in cells)
-    device = f"{experiment.device.type} ({experiment.spec.precision})"
+    scoring = f", scoring {experiment.scoring_precision}" if experiment.scoring_precision else ""
+    device = f"{experiment.device.type} ({experiment.spec.precision}{scoring})"
     return (
         f"{experiment.classifier.title} on {experiment.limit} images of {experiment.dataset_name}, {device}: {counts}"
     )

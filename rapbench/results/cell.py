@@ -52,11 +52,19 @@ class MethodIdentity:
 
 @dataclass(frozen=True, kw_only=True)
 class MetricIdentity:
-    """Which metric, with all its parameters."""
+    """Which metric, with all its parameters.
+
+    Attributes:
+        name: catalogue name.
+        parameters: defaults included.
+        digest: of a file that it takes, None where it takes none.
+        arithmetic: what it has inputs classified in, None where in the run's precision.
+    """
 
     name: str
     parameters: Parameters
     digest: str | None = None
+    arithmetic: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +120,7 @@ _PARTS: dict[str, Any] = {
 _UNASKED: dict[str, dict[str, Any]] = {
     "dataset": {"select": "all", "shuffle": False},
     "method": {"digest": None},
-    "metric": {"digest": None},
+    "metric": {"digest": None, "arithmetic": None},
 }
 
 

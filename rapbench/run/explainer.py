@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -17,8 +18,8 @@ from rapbench.relprop.trace import trace
 from rapbench.run.batches import Batches
 from rapbench.run.plan import Experiment
 from rapbench.run.reading import Loaded
+from rapbench.run.scorer import Scorer, set_products
 
-_DTYPES = {"bf16": torch.bfloat16, "fp64": torch.float64}
 _BATCH = {"cpu": (8, 8), "cuda": (32, 256)}
 """Images a batch when explaining and when only classifying: on a CPU, what stays in its caches."""
 
@@ -30,6 +31,8 @@ class Classified:
     batch: Batch
     logits: Tensor
     target: Tensor
+    scored: Tensor | None
+    """Logits in the arithmetic of scoring, where that is another than that of explaining."""
 
 
 class Explainer:
@@ -40,18 +43,14 @@ class Explainer:
         spec, device = experiment.spec, experiment.device
         if device.type == "cpu":
             keep_freed_memory()
-        _set_precision(spec.precision)
-        self.dtype = _DTYPES.get(spec.precision, torch.float32)
-        self.wide = torch.promote_types(self.dtype, torch.float32)
-        self.module = experiment.classifier.module.to(device, self.dtype).to(memory_format=torch.channels_last)
-        self.graph = trace(self.module) if spec.backend == "native" else None
         explaining, classifying = _BATCH[device.type]
-        self.explaining = Batches(spec.batch_size or explaining)
-        self.classifying = Batches(spec.batch_size or classifying)
-
-    def classify(self, x: Tensor) -> Tensor:
-        """Logits (M, K), float32 or float64, of any number of inputs, without gradients."""
-        return self.classifying.map(lambda part: self.module(part.to(self.dtype)).to(self.wide), x)
+        self.explaining, batches = Batches(spec.batch_size or explaining), Batches(spec.batch_size or classifying)
+        self.module = experiment.classifier.module.to(device).to(memory_format=torch.channels_last)
+        own = experiment.scoring_precision
+        self.score = None if own is None else Scorer(deepcopy(self.module), own, batches)
+        self.classify = Scorer(self.module, spec.precision, batches)
+        self.dtype, self.wide = self.classify.dtype, self.classify.wide
+        self.graph = trace(self.module) if spec.backend == "native" else None
 
     def classified(self, loaded: Loaded) -> Classified | None:
         """The block's images classified; None where none could be read."""
@@ -59,13 +58,14 @@ class Explainer:
             return None
         batch = self._batch(loaded.samples)
         logits = self.classify(batch.x)
-        return Classified(batch, logits, logits.argmax(1))
+        return Classified(batch, logits, logits.argmax(1), self.score(batch.x) if self.score else None)
 
     def explained(self, method: Named[Method], clean: Classified) -> Explained:
         """The block's images explained for the predicted class."""
         model = self.graph if self.graph is not None and method.name in METHODS else self.module
 
         def explain(x: Tensor, target: Tensor, seeds: Tensor) -> Tensor:
+            set_products(self.experiment.spec.precision)
             return self.explaining.map(
                 lambda *part: method.thing(model, part[0].to(self.dtype), part[1], seeds=part[2]).to(self.wide),
                 *(x, target, seeds),
@@ -73,9 +73,12 @@ class Explainer:
 
         return Explained(
             batch=clean.batch,
-            network=Network(classify=self.classify, explain=explain, black=self.experiment.classifier.black()),
+            network=Network(
+                classify=self.score or self.classify, explain=explain, black=self.experiment.classifier.black()
+            ),
             relevance=explain(clean.batch.x, clean.target, clean.batch.seeds),
             logits=clean.logits,
+            scored=clean.scored,
             target=clean.target,
             total=self._total(method.thing, clean),
         )
@@ -103,10 +106,3 @@ class Explainer:
             return clean.logits if x is clean.batch.x else self.classify(x)
 
         return method.total(logits, clean.batch.x, clean.target) if isinstance(method, Complete) else None
-
-
-def _set_precision(precision: str) -> None:
-    """float32 products are exact unless tf32 is asked for: ties and signs near zero depend on it."""
-    allow = precision == "tf32"
-    torch.backends.cuda.matmul.allow_tf32 = allow
-    torch.backends.cudnn.allow_tf32 = allow

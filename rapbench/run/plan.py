@@ -164,6 +164,12 @@ class Experiment:
         cuda = self.device.type == "cuda"
         return {**versions(), "device": torch.cuda.get_device_name(self.device) if cuda else platform.machine()}
 
+    @property
+    def scoring_precision(self) -> str | None:
+        """What masked inputs are classified in, None where in the precision of the run."""
+        own, explaining = self.spec.scoring_precision, self.spec.precision
+        return None if own in {"same", explaining} else own
+
     def map_file(self, method: Named[Method], image_id: str) -> Path:
         """Where `--save-maps` puts one map."""
         assert self.spec.save_maps is not None
@@ -218,6 +224,7 @@ class Experiment:
                 name=metric.name,
                 parameters={**parameters(metric.thing), **(self.study.thing.rests_on(self) if self.study else {})},
                 digest=metric.digest,
+                arithmetic=self.scoring_precision,
             ),
             seed=spec.seed,
             precision=spec.precision,

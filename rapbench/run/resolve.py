@@ -194,8 +194,9 @@ def named(catalogue: Catalogue, texts: tuple[str, ...]) -> tuple[Named[Any], ...
 
 
 def _refuse_modes_of_cuda(spec: RunSpec) -> None:
-    if spec.precision == "tf32":
-        raise BadConfig("precision tf32 is a mode of CUDA devices; on the CPU use fp32, fp64 or bf16")
+    for name in ("precision", "scoring_precision"):
+        if getattr(spec, name) == "tf32":
+            raise BadConfig(f"{name} tf32 is a mode of CUDA devices; on the CPU use fp32, fp64 or bf16")
 
 
 def _metrics(spec: RunSpec, dataset_name: str, dataset: type[Dataset]) -> tuple[Named[Metric], ...]:

@@ -34,6 +34,7 @@ class RunSpec(BaseModel):
     batch_size: int | None = Field(default=None, ge=1)
     readers: int | None = Field(default=None, ge=0)
     precision: Precision = "fp32"
+    scoring_precision: Literal["same", "fp32", "fp64", "tf32", "bf16"] = "same"
     backend: str = "native"
     out: Path = Path("results/runs")
     save_maps: Path | None = None
