@@ -18,6 +18,7 @@ from rapbench.core.errors import BadConfig, UnsupportedLayer
 from rapbench.core.files import File
 from rapbench.methods.reference import Reference
 from rapbench.relprop.graph import Graph, Node
+from rapbench.relprop.idle import prepared
 from rapbench.relprop.layers import (
     Add,
     AveragePool,
@@ -33,7 +34,6 @@ from rapbench.relprop.layers import (
     Rectifier,
     Weighted,
 )
-from rapbench.relprop.trace import trace
 
 _NEAR_ZERO = 1e-7
 """A smaller difference of inputs is taken for none: the derivative stands for the quotient."""
@@ -127,7 +127,7 @@ class _Differences:
         if isinstance(layer, Rectifier):
             return self._rectified_parts(n, layer)
         if isinstance(layer, MaxPool):
-            return self._pooled(layer, self.value(layer.inputs[0]), self.value(n))
+            return self._pooled(layer, self._function(layer), self.value(n))
         sources = [self.parts(i) for i in layer.inputs]
         if isinstance(layer, BatchNorm):
             return _scaled(layer, sources[0])
@@ -143,7 +143,7 @@ class _Differences:
             return [_scaled(layer, m)]
         if isinstance(layer, MaxPool):
             x, y = self.value(layer.inputs[0]), self.value(n)
-            return [m.map(lambda part: _unpooled(layer.function, x, y, part))]
+            return [m.map(lambda part: _unpooled(self._function(layer), x, y, part))]
         assert isinstance(layer, _ADDITIVE)
         inputs, sizes = tuple(self.value(i) for i in layer.inputs), tuple(self.values[i] for i in layer.sizes)
         node = Node(layer, inputs, self.value(n), sizes, nonnegative=False)
@@ -191,15 +191,21 @@ class _Differences:
         slopes = zip(self.parts(n), self.parts(layer.inputs[0]), strict=True)
         return Pair(*(_share(dy, dx).mul_(part) for part, (dy, dx) in zip(m, slopes, strict=True)))
 
-    def _pooled(self, layer: Layer, x: Tensor, y: Tensor) -> Pair:
+    def _function(self, layer: Layer) -> Callable[[Tensor], Tensor]:
+        """A layer's function of its one tensor, the shapes it needs besides put in."""
+        sizes = [self.values[i] for i in layer.sizes]
+        return lambda x: layer.function(x, *sizes)
+
+    def _pooled(self, layer: Layer, function: Callable[[Tensor], Tensor], y: Tensor) -> Pair:
         """Parts of a maximum: those of the winners, scaled like the winners' own differences in `_unpooled`."""
+        x = self.value(layer.inputs[0])
         x0, y0 = x[-1:].expand_as(x), y[-1:]
         greater = torch.maximum(y, y0)
-        gained, lost = y - _picked(layer.function, x, x0), _picked(layer.function, x0, x) - y0
+        gained, lost = y - _picked(function, x, x0), _picked(function, x0, x) - y0
         gain = torch.where(gained.abs() < _NEAR_ZERO, 1, (greater - y0) / gained)
         loss = torch.where(lost.abs() < _NEAR_ZERO, 0, (y - greater) / lost)
         return self.parts(layer.inputs[0]).map(
-            lambda part: gain * _picked(layer.function, x, part) + loss * _picked(layer.function, x0, part)
+            lambda part: gain * _picked(function, x, part) + loss * _picked(function, x0, part)
         )
 
 
@@ -304,7 +310,7 @@ class _DeepLift:
 
     @torch.no_grad()
     def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
-        graph = trace(model)
+        graph = prepared(model, x)
         _check(graph, self.title)
         rows = torch.cat([x, self._reference(x)])
         m = _Differences(graph, rows, self.revealed).multipliers(lambda logits: self._start(logits, target))

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from rapbench.relprop.batch_norm import ScaleAndShift
+
 
 def input_gradients(function: Callable[[Tensor], Tensor], x: Tensor, target: Tensor) -> Tensor:
     """∂f_target/∂x, of the shape of `x`; no gradient reaches any parameter."""
-    with torch.enable_grad():
+    with torch.enable_grad(), ScaleAndShift() if len(x) == 1 else nullcontext():
         x = x.detach().requires_grad_()
         score = function(x).gather(1, target.unsqueeze(1)).sum()
         return torch.autograd.grad(score, x)[0]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from rapbench.relprop.composites import Composite
 from rapbench.relprop.graph import Rule, propagate
+from rapbench.relprop.idle import prepared
 from rapbench.relprop.layers import (
     Add,
     AveragePool,
@@ -34,7 +35,6 @@ from rapbench.relprop.rules import (
     WSquare,
     ZBeta,
 )
-from rapbench.relprop.trace import trace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,9 +90,7 @@ class LRP:
         )
 
     def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
-        graph = trace(model)
-        if self.batch_norm == "fold":
-            graph = graph.folded()
+        graph = prepared(model, x, fold=self.batch_norm == "fold")
         return propagate(graph, self.composite().rules(graph, self.title), x, target)
 
     def total(self, logits: Callable[[Tensor], Tensor], x: Tensor, target: Tensor) -> Tensor | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from rapbench.core.errors import BadConfig
 from rapbench.core.files import File
 from rapbench.methods.signals.directions import composite, weight_direction, weighted_layers
-from rapbench.methods.signals.patterns import Estimator, Patterns, parameters_of
+from rapbench.methods.signals.patterns import Estimator, Patterns
 from rapbench.relprop.graph import Graph, propagate
-from rapbench.relprop.layers import BatchNorm, Weighted
+from rapbench.relprop.idle import prepared
 from rapbench.relprop.trace import trace
 
 _PREPARED: WeakKeyDictionary[nn.Module, dict[object, dict[str, Tensor]]] = WeakKeyDictionary()
@@ -32,7 +32,7 @@ class SignalW:
     signed: ClassVar[bool] = False
 
     def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
-        graph = trace(model).folded()
+        graph = prepared(model, x, fold=True)
         layers = weighted_layers(graph, self.title)
         directions = {name: layer.weight * weight_direction(layer.weight) for name, layer in layers.items()}
         return propagate(graph, composite(directions).rules(graph, self.title), x, target)
@@ -60,7 +60,7 @@ class PatternMethod:
 
     def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
         traced = trace(model)
-        graph = traced.folded()
+        graph = prepared(traced, x, fold=True)
         weighted_layers(graph, self.title)
         rules = composite(self._prepared(model, traced, graph)).rules(graph, self.title)
         return propagate(graph, rules, x, target)
@@ -68,7 +68,7 @@ class PatternMethod:
     def _prepared(self, model: nn.Module, traced: Graph, graph: Graph) -> Mapping[str, Tensor]:
         """Directions of every layer, on the network's device, after the patterns were found to belong to it."""
         file, held = self._file(), _PREPARED.setdefault(model, {})
-        key = (type(self), file, file.stamp, *_state(traced))
+        key = (type(self), file, file.stamp, *traced.state())
         if key not in held:
             patterns = file.read()
             patterns.check(traced, self.title)
@@ -90,12 +90,6 @@ class PatternMethod:
                 "then (patterns=FILE) behind the method's name"
             )
         return self.patterns
-
-
-def _state(graph: Graph) -> tuple[Any, ...]:
-    """What changes when weights are replaced, moved or written to."""
-    layers = [layer for layer in graph.layers if isinstance(layer, Weighted | BatchNorm)]
-    return tuple((t.data_ptr(), t._version, t.dtype) for layer in layers for t in parameters_of(layer).values())
 
 
 @dataclass(frozen=True, kw_only=True)

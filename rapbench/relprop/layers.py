@@ -88,6 +88,11 @@ class BatchNorm(Layer):
         shift = -self.running_mean * scale
         return scale, shift if self.bias is None else shift + self.bias
 
+    def applied(self, x: Tensor) -> Tensor:
+        """X · scale + shift."""
+        scale, shift = (values.view(-1, *[1] * (x.dim() - 2)) for values in self.affine())
+        return torch.addcmul(shift, x, scale)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Weighted(Layer):
@@ -95,6 +100,10 @@ class Weighted(Layer):
 
     weight: Tensor
     bias: Tensor | None
+
+    def applied(self, x: Tensor) -> Tensor:
+        """W x + b."""
+        return self.product(x, self.weight, self.bias)
 
     def product(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """W x + b; without b unless it is given."""

@@ -75,11 +75,21 @@ class Route:
 
 @dataclass(frozen=True)
 class Proportional:
-    """R_i = Σ_j x_i J_ij R_j / y_j with y = Jx: in proportion to what each input gave, with its sign."""
+    """R_i = Σ_j x_i J_ij R_j / y_j with y = Jx: in proportion to what each input gave, with its sign.
+
+    Where y_j is exactly 0, `zeros` 'drop' loses R_j, and 'share' hands it on as if all inputs were equal.
+    """
+
+    zeros: Literal["drop", "share"] = "drop"
 
     def __call__(self, node: Node, relevance: Tensor) -> tuple[Tensor, ...]:
         back = node.backward(ratio(relevance, node.output))
-        return tuple(x * b for x, b in zip(node.inputs, back, strict=True))
+        given = tuple(x * b for x, b in zip(node.inputs, back, strict=True))
+        left = relevance * (node.output == 0)
+        if self.zeros == "drop" or not left.any():
+            return given
+        equal = node.layer.function(*(torch.ones_like(x) for x in node.inputs), *node.sizes)
+        return tuple(some + more for some, more in zip(given, node.backward(ratio(left, equal)), strict=True))
 
 
 @dataclass(frozen=True)
@@ -100,7 +110,7 @@ class Epsilon:
 
     def stabilised(self, z: Tensor) -> Tensor:
         """Z moved away from 0 by ε."""
-        return z + self.epsilon * torch.where(z >= 0, 1, -1) if self.epsilon else z
+        return torch.where(z >= 0, z + self.epsilon, z - self.epsilon) if self.epsilon else z
 
 
 @dataclass(frozen=True)
