@@ -371,6 +371,9 @@ class DeepLift(_DeepLift):
     """Rescale behind convolutions, RevealCancel behind dense layers: the default of the authors' library.
 
     Source: Shrikumar et al. 2017, Section 3.5, and its published code.
+    Departs: of a maximum, both the image's winner and the reference's get a share, as everywhere in this file. That
+        library's default sends a max-pool's whole multiplier to the image's winner: contributions of networks with
+        max-pools are others there, and do not sum to the change of the logit.
     """
 
     title: ClassVar[str] = "DeepLIFT"

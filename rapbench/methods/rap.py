@@ -40,7 +40,8 @@ class RAP:
 
     Attributes:
         routing: where negative relevance goes in convolutions, see `RAPHidden`.
-        pointwise: how 1x1 convolutions propagate, see `RAPHidden`.
+        pointwise: how 1x1 convolutions propagate, see `RAPHidden`; 'proportional' loses what reaches a unit without
+            contributions.
         batch_norm: 'identity' passes relevance unchanged; 'official' is the published code, which loses what reaches a
             batch norm, pool or addition where the value it came from is exactly 0; 'fold' merges each batch norm into
             the layer that alone feeds it first, which is another method.
@@ -62,8 +63,8 @@ class RAP:
         return propagate(graph, self.composite().rules(graph, self.title), x, target)
 
     def total(self, logits: Callable[[Tensor], Tensor], x: Tensor, target: Tensor) -> Tensor | None:
-        """The logit; none as published, which loses relevance. Source: Nam et al. 2020, Eq. 2."""
-        if self.batch_norm == "official":
+        """The logit; none where what reaches a silent unit is lost. Source: Nam et al. 2020, Eq. 2."""
+        if self.batch_norm == "official" or self.pointwise == "proportional":
             return None
         return logits(x).gather(1, target.unsqueeze(1)).squeeze(1)
 

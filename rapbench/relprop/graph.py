@@ -100,12 +100,13 @@ class Graph(nn.Module):
     Calling it gives the same logits as the network, with gradients, without writing into any tensor.
     """
 
-    def __init__(self, layers: Sequence[Layer], output: int) -> None:
+    def __init__(self, layers: Sequence[Layer], output: int, unfolded: Graph | None = None) -> None:
         super().__init__()
         self.layers = tuple(layers)
         self.output = output
         self.nonnegative = self._nonnegative()
         self._last_use = {i: n for n, layer in enumerate(self.layers) for i in (*layer.inputs, *layer.sizes)}
+        self._unfolded = unfolded
         self._derived: dict[Hashable, tuple[Hashable, Graph]] = {}
 
     def forward(self, x: Tensor) -> Tensor:
@@ -204,7 +205,7 @@ class Graph(nn.Module):
             if source is not None and isinstance(norm, BatchNorm) and isinstance(weighted, Convolution | Dense):
                 layers[source] = _merged(weighted, norm)
                 layers[n] = identity(norm)
-        return Graph(layers, self.output)
+        return Graph(layers, self.output, unfolded=self)
 
     def _feeder(self, position: int) -> int | None:
         """The layer whose output only this one reads, seen through identities; None where others read it too."""
@@ -225,6 +226,12 @@ class Graph(nn.Module):
             self._derived[kind] = state, made()
         return self._derived[kind][1]
 
+    def widened(self, dtype: torch.dtype) -> Graph:
+        """The same network with its parameters in another type; batch norms are folded in that type."""
+        if self._unfolded is not None:
+            return self.derived(dtype, self._unfolded.widened(dtype).folded)
+        return self.derived(dtype, lambda: Graph([_converted(layer, dtype) for layer in self.layers], self.output))
+
     def state(self) -> tuple[Any, ...]:
         """What changes when weights are replaced, moved or written to."""
         layers = [layer for layer in self.layers if isinstance(layer, Weighted | BatchNorm)]
@@ -232,18 +239,13 @@ class Graph(nn.Module):
         return tuple((t.data_ptr(), 0 if t.is_inference() else t._version, t.dtype) for t in tensors if t is not None)
 
 
-def identity(layer: Layer, inputs: tuple[int, ...] | None = None) -> Identity:
+def identity(layer: Layer) -> Identity:
     """An identity in a layer's place."""
-    return Identity(name=layer.name, operation=layer.operation, inputs=inputs or layer.inputs, function=_same)
+    return Identity(name=layer.name, operation=layer.operation, inputs=layer.inputs, function=_same)
 
 
 def _same(x: Tensor) -> Tensor:
     return x
-
-
-def widened(graph: Graph, dtype: torch.dtype) -> Graph:
-    """The same network with its parameters in another type."""
-    return graph.derived(dtype, lambda: Graph([_converted(layer, dtype) for layer in graph.layers], graph.output))
 
 
 def _converted(layer: Layer, dtype: torch.dtype) -> Layer:
@@ -280,7 +282,7 @@ def propagate(graph: Graph, rules: Mapping[int, Rule], x: Tensor, target: Tensor
     Source: Bach et al. 2015, Eq. 2.
     """
     kept = graph.dtype or x.dtype
-    values = (graph if kept == x.dtype else widened(graph, x.dtype)).values(x, drop=Rectifier, kept=kept)
+    values = (graph if kept == x.dtype else graph.widened(x.dtype)).values(x, drop=Rectifier, kept=kept)
     relevance = {graph.output: _start(values[graph.output], target)}
     observe = _OBSERVER.get()
     for n in sorted(rules, reverse=True):

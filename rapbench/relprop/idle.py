@@ -36,7 +36,7 @@ def settled(graph: Graph, x: Tensor) -> Graph:
         for chain in _chains(graph, n):
             if _is_idle(graph, chain, values):
                 for i in chain:
-                    layers[i] = identity(layers[i], layers[chain[-1]].inputs)
+                    layers[i] = identity(layers[i])
                 break
     return Graph(layers, graph.output)
 

@@ -369,3 +369,27 @@ def test_a_layer_without_a_rule_is_named() -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(3072, 4), nn.Sigmoid(), nn.Linear(4, 5)).double()
     with pytest.raises(UnsupportedLayer, match=r"DeepLIFT \(RevealCancel\) has no rule for Sigmoid at node '2'"):
         explained(DeepLiftRevealCancel(), net, images(), torch.tensor([0, 1, 2]))
+
+
+class GlobalMaximum(nn.Module):
+    """A max-pool over whole maps, by the size of its input or by an adaptive pool."""
+
+    def __init__(self, *, adaptive: bool) -> None:
+        super().__init__()
+        self.conv, self.last, self.adaptive = nn.Conv2d(3, 4, 3), nn.Linear(4, 5), adaptive
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.conv(x))
+        function = nn.functional
+        pooled = function.adaptive_max_pool2d(x, 1) if self.adaptive else function.max_pool2d(x, x.shape[2:])
+        return self.last(pooled.flatten(1))
+
+
+@pytest.mark.parametrize("method", [DeepLiftRescale(), DeepLiftRevealCancel(), DeepLift()], ids=lambda m: m.title)
+def test_a_pool_may_take_its_size_from_the_shape_of_its_input(method: DeepLift) -> None:
+    torch.manual_seed(0)
+    net, twin = GlobalMaximum(adaptive=False).double(), GlobalMaximum(adaptive=True).double()
+    twin.load_state_dict(net.state_dict())
+    classes = torch.tensor([0, 1, 2])
+    expected = method(twin, images(), classes, seeds=classes)
+    assert relative(method(net, images(), classes, seeds=classes), expected) < 1e-12
