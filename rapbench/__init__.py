@@ -18,6 +18,7 @@ def attribute(
     method: str = "rap",
     backend: str = "native",
     seed: int = 0,
+    precision: str = "auto",
     **parameters: object,
 ) -> Tensor:
     """Relevance (N, C, H, W) of every input element for the logit of one class.
@@ -32,6 +33,9 @@ def attribute(
         method: a name of `rapbench list methods`, also with parameters in brackets, or `module:Class`.
         backend: where the method comes from.
         seed: seed of methods that draw; image n of the batch draws from a hash of the seed and n.
+        precision: 'auto' computes in the type of `x` and, where a method needs it on this network, the forward pass or
+            everything in float64. 'fp32' never does; 'fp64-forward' and 'fp64' always do, for methods that propagate
+            relevance.
         parameters: the method's own parameters, for example `steps=50`.
 
     Returns:
@@ -44,7 +48,7 @@ def attribute(
     """
     from rapbench.backends.attribution import attribute as attributed
 
-    return attributed(model, x, target, method, backend, seed, parameters)
+    return attributed(model, x, target, method, backend, seed, precision, parameters)
 
 
 def keep_freed_memory() -> bool:

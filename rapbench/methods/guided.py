@@ -37,7 +37,7 @@ def with_rectifiers(model: nn.Module, function: Callable[[Function], Function], 
         UnsupportedLayer: it has none: what the method is known for would be the plain gradient.
     """
     graph = trace(model)
-    if not any(isinstance(graph.layers[n], Rectifier) for n in graph.carrying()):
+    if not graph.has(Rectifier):
         raise UnsupportedLayer(f"{method} changes how ReLUs pass gradients back, and the network has no ReLU")
     return graph.replacing(Rectifier, function)
 

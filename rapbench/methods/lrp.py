@@ -8,8 +8,9 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
+from rapbench.methods.arithmetic import Arithmetic
 from rapbench.relprop.composites import Composite
-from rapbench.relprop.graph import Rule, propagate
+from rapbench.relprop.graph import Graph, Rule, propagate
 from rapbench.relprop.idle import prepared
 from rapbench.relprop.layers import (
     Add,
@@ -101,6 +102,21 @@ class LRP:
     def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
         graph = prepared(model, x, fold=self.batch_norm == "fold")
         return propagate(graph, self.composite().rules(graph, self.title), x, target)
+
+    def arithmetic(self, graph: Graph) -> Arithmetic:
+        """More than float32 where sums that may cancel divide relevance that does not vanish with them.
+
+        Sums of the forward pass are additions and batch norms by their rule; those of the backward pass are the
+        denominators of positive or negative contributions with the whole bias.
+        """
+        rule = self.convolution_rule()
+        scaled = self.batch_norm == "rule" and graph.has(BatchNorm)
+        summed = scaled or graph.has(Add)
+        if isinstance(rule, AlphaBeta) and rule.bias == "innvestigate" and (summed or rule.beta):
+            return "fp64"
+        if isinstance(rule, AlphaBeta):
+            return "fp32" if not scaled else "fp64" if rule.beta else "fp64-forward"
+        return "fp64-forward" if summed and not isinstance(rule, Gamma) else "fp32"
 
     def total(self, logits: Callable[[Tensor], Tensor], x: Tensor, target: Tensor) -> Tensor | None:
         """The logit where the rules conserve; none where a bias or a missing sign takes a share."""

@@ -8,8 +8,9 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
+from rapbench.methods.arithmetic import Arithmetic
 from rapbench.relprop.composites import Composite
-from rapbench.relprop.graph import propagate
+from rapbench.relprop.graph import Graph, propagate
 from rapbench.relprop.idle import prepared
 from rapbench.relprop.layers import (
     Add,
@@ -67,6 +68,10 @@ class RAP:
         if self.batch_norm == "official" or self.pointwise == "proportional":
             return None
         return logits(x).gather(1, target.unsqueeze(1)).squeeze(1)
+
+    def arithmetic(self, graph: Graph) -> Arithmetic:
+        """A forward pass in float64 where branches are added: what is shifted does not vanish where they cancel."""
+        return "fp64-forward" if graph.has(Add) else "fp32"
 
     def composite(self) -> Composite:
         """The whole method as a table."""

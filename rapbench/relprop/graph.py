@@ -143,6 +143,10 @@ class Graph(nn.Module):
             known.append(isinstance(layer, Rectifier) or kept)
         return tuple(known)
 
+    def has(self, kind: type[Layer]) -> bool:
+        """Whether relevance passes a layer of a kind."""
+        return any(isinstance(self.layers[n], kind) for n in self.carrying())
+
     def consumers(self, position: int) -> list[int]:
         """Positions of the layers that read a value as a tensor."""
         return [n for n, layer in enumerate(self.layers) if position in layer.inputs]

@@ -42,11 +42,20 @@ class ModelIdentity:
 
 @dataclass(frozen=True, kw_only=True)
 class MethodIdentity:
-    """Which method, with all its parameters; `digest` is of a file that it takes, None where it takes none."""
+    """Which method, with all its parameters.
+
+    Attributes:
+        name: catalogue name.
+        parameters: defaults included.
+        digest: of a file that it takes, None where it takes none.
+        arithmetic: where it needs another than the run's precision: 'fp64-forward' or 'fp64'.
+        backend: where it comes from.
+    """
 
     name: str
     parameters: Parameters
     digest: str | None = None
+    arithmetic: str | None = None
     backend: str
 
 
@@ -85,6 +94,11 @@ class Identity:
         """16 hexadecimal digits that change exactly when the numbers may."""
         return hashlib.sha256(json.dumps(self.document(), sort_keys=True).encode()).hexdigest()[:16]
 
+    @property
+    def arithmetic(self) -> str:
+        """The precision in which the maps were computed."""
+        return self.method.arithmetic or self.precision
+
     def document(self) -> dict[str, Any]:
         """It as canonical JSON holds it: what was not asked for leaves no trace, so that new choices move no keys."""
         found = json.loads(json.dumps(asdict(self)))
@@ -119,7 +133,7 @@ _PARTS: dict[str, Any] = {
 }
 _UNASKED: dict[str, dict[str, Any]] = {
     "dataset": {"select": "all", "shuffle": False},
-    "method": {"digest": None},
+    "method": {"digest": None, "arithmetic": None},
     "metric": {"digest": None, "arithmetic": None},
 }
 

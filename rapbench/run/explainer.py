@@ -14,6 +14,7 @@ from rapbench.core.named import Named
 from rapbench.core.seeds import image_seed
 from rapbench.core.types import Batch, Complete, Explained, Method, Network, Sample
 from rapbench.methods import METHODS
+from rapbench.methods.arithmetic import Arithmetic, explained
 from rapbench.relprop.trace import trace
 from rapbench.run.batches import Batches
 from rapbench.run.plan import Experiment
@@ -48,7 +49,7 @@ class Explainer:
         self.module = experiment.classifier.module.to(device).to(memory_format=torch.channels_last)
         own = experiment.scoring_precision
         self.score = None if own is None else Scorer(deepcopy(self.module), own, batches)
-        self.classify = Scorer(self.module, spec.precision, batches)
+        self.classify = Scorer(self.module, spec.held_in, batches)
         self.dtype, self.wide = self.classify.dtype, self.classify.wide
         self.graph = trace(self.module) if spec.backend == "native" else None
 
@@ -62,13 +63,12 @@ class Explainer:
 
     def explained(self, method: Named[Method], clean: Classified) -> Explained:
         """The block's images explained for the predicted class."""
-        model = self.graph if self.graph is not None and method.name in METHODS else self.module
+        arithmetic = self.experiment.arithmetic(method)
 
         def explain(x: Tensor, target: Tensor, seeds: Tensor) -> Tensor:
-            set_products(self.experiment.spec.precision)
+            set_products(self.experiment.spec.held_in)
             return self.explaining.map(
-                lambda *part: method.thing(model, part[0].to(self.dtype), part[1], seeds=part[2]).to(self.wide),
-                *(x, target, seeds),
+                lambda *part: self.relevance(method, *part, arithmetic=arithmetic), *(x, target, seeds)
             )
 
         return Explained(
@@ -94,6 +94,15 @@ class Explainer:
             label=self._labels(samples) if self.experiment.has_labels else None,
             seeds=torch.tensor([image_seed(self.experiment.spec.seed, sample.id) for sample in samples]),
         )
+
+    def relevance(
+        self, method: Named[Method], x: Tensor, target: Tensor, seeds: Tensor, *, arithmetic: Arithmetic
+    ) -> Tensor:
+        """A method's maps (N, C, H, W), float32 or float64, of a batch that fits."""
+        x = x.to(self.dtype)
+        if self.graph is None or method.name not in METHODS:
+            return method.thing(self.module, x, target, seeds=seeds).to(self.wide)
+        return explained(method.thing, self.graph, x, target, seeds=seeds, arithmetic=arithmetic).to(self.wide)
 
     def _labels(self, samples: Sequence[Sample]) -> Tensor:
         labels = [-1 if sample.label is None else sample.label for sample in samples]

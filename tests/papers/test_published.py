@@ -127,7 +127,7 @@ def test_the_table_can_be_written_in_every_format(form: Format) -> None:
 
 def test_a_row_whose_mean_and_ranks_disagree_is_marked_and_gives_the_median_image() -> None:
     ours, reference = [0.1] * 19 + [9.0], [0.2] * 20
-    grid = document(held("rap", ratios(reference)), held("input_gradient", ratios(ours))).grids[0]
+    grid = document(scored("rap", ratios(reference)), scored("input_gradient", ratios(ours))).grids[0]
     assert line(grid, "Input*Gradient")["effect"].endswith("* median -0.100")
-    agreeing = document(held("rap", ratios(reference)), held("input_gradient", ratios([0.1] * 20))).grids[0]
+    agreeing = document(scored("rap", ratios(reference)), scored("input_gradient", ratios([0.1] * 20))).grids[0]
     assert "median" not in line(agreeing, "Input*Gradient")["effect"]
