@@ -62,8 +62,8 @@ class Finished:
             f"{self.explanations} explanations in {self.seconds:.1f} s{_shares(self.stages)}",
             _guards(self.results),
             *(
-                f"precision: a map of {method} is {distance:.0e} (L1) from float64's on the first image, and rows depend "
-                "on the batch size to that extent: --precision auto computes what it needs in float64"
+                f"precision: on the first image, the map of {method} is {distance:.0e} (L1) from float64's, and rows "
+                "depend on the batch size to that extent; --precision auto computes in float64 what has to be"
                 for method, distance in self.residuals.items()
             ),
         ]
