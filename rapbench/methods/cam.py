@@ -16,8 +16,8 @@ from rapbench.methods.gradient import right_gradients
 from rapbench.methods.guided import guided, with_rectifiers
 from rapbench.relprop.axes import channel_axes
 from rapbench.relprop.graph import Graph
+from rapbench.relprop.idle import prepared
 from rapbench.relprop.layers import AveragePool, Identity, MaxPool, Rearrange
-from rapbench.relprop.trace import trace
 
 
 def class_activation(graph: Graph, values: Sequence[Any], target: Tensor, layer: str = "") -> Tensor:
@@ -122,7 +122,7 @@ class GradCam:
     layer: str = ""
 
     def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
-        graph = trace(model)
+        graph = prepared(model, x)
         with torch.no_grad():
             values = graph.values(x)
         with right_gradients(x):
@@ -145,7 +145,7 @@ class GuidedGradCam:
     layer: str = ""
 
     def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
-        graph = trace(model)
+        graph = prepared(model, x)
         with torch.enable_grad(), right_gradients(x):
             leaf = x.detach().requires_grad_()
             values = with_rectifiers(graph, guided, self.title).values(leaf)

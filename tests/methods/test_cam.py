@@ -14,6 +14,8 @@ from torchvision.models import convnext_tiny, densenet121, mobilenet_v2, squeeze
 from rapbench.core.errors import BadConfig, UnsupportedLayer
 from rapbench.methods.cam import GradCam, GuidedGradCam
 from rapbench.methods.guided import DeconvNet, GuidedBackprop
+from rapbench.relprop.layers import Convolution
+from rapbench.relprop.trace import trace
 
 CLASSES = torch.tensor([1, 1])
 LAST: Callable[[Tensor], Tensor] = lambda v: v.permute(0, 3, 1, 2)  # noqa: E731 - an axis order
@@ -146,11 +148,17 @@ def test_guided_grad_cam_takes_the_named_maps() -> None:
     assert relative(GuidedGradCam(layer="1")(net, x, CLASSES, seeds=CLASSES), expected) < 1e-12
 
 
-def test_guided_grad_cam_runs_the_network_once_up_to_the_maps() -> None:
-    net, runs = network("vgg"), []
-    net.get_submodule("0").register_forward_hook(lambda module, inputs, output: runs.append(len(output)))
-    GuidedGradCam()(net, images(2), CLASSES, seeds=CLASSES)
-    assert runs == [2]
+def test_guided_grad_cam_runs_convolutions_once_forwards() -> None:
+    runs: list[int] = []
+
+    def counted(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        return lambda x: runs.append(len(x)) or function(x)  # type: ignore[func-returns-value]
+
+    graph = trace(network("vgg")).replacing(Convolution, counted)
+    for _ in range(2):  # the first call also looks for layers that do nothing
+        runs.clear()
+        GuidedGradCam()(graph, images(2), CLASSES, seeds=CLASSES)
+    assert runs == [2, 2, 2]
 
 
 @pytest.mark.parametrize("activation", [nn.SiLU, nn.GELU, nn.Tanh, nn.LeakyReLU])
