@@ -100,7 +100,7 @@ def residuals(experiment: Experiment) -> Mapping[str, float]:
     clean = explainer.classified(next(read(experiment, [Block(0, 1)])))
     if clean is None:
         return {}
-    batch = (clean.x, clean.target, torch.zeros(1, dtype=torch.int64))
+    batch = (clean.batch.x, clean.target, torch.zeros(1, dtype=torch.int64))
     return {m.label: _distance(*(explainer.relevance(m, *batch, arithmetic=a) for a in _BOTH)) for m in methods}
 
 
