@@ -18,6 +18,7 @@ def attribute(
     method: str = "rap",
     backend: str = "native",
     seed: int = 0,
+    check: bool = True,
     **parameters: object,
 ) -> Tensor:
     """Relevance (N, C, H, W) of every input element for the logit of one class.
@@ -25,12 +26,13 @@ def attribute(
     The model is run in evaluation mode and left as it was.
 
     Args:
-        model: any classifier that torch.fx can trace, from (N, C, H, W) to logits (N, K).
+        model: a classifier, from (N, C, H, W) to logits (N, K).
         x: (N, C, H, W) floating point, normalised as the model expects.
         target: class index, or one index an image (N,); None explains the predicted class.
         method: a name of `rapbench list methods`, also with parameters in brackets, or `module:Class`.
         backend: where the method comes from.
         seed: seed of methods that draw; image n of the batch draws from a hash of the seed and n.
+        check: compare what is explained with the network on one image first: the same logits, layer by layer.
         parameters: the method's own parameters, for example `steps=50`.
 
     Returns:
@@ -43,4 +45,4 @@ def attribute(
     """
     from rapbench.backends.attribution import attribute as attributed
 
-    return attributed(model, x, target, method, backend, seed, parameters)
+    return attributed(model, x, target, method, backend, seed, parameters, check=check)

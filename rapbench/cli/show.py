@@ -157,7 +157,7 @@ def _layer_maps(clean: Clean, title: str, method: Method) -> dict[str, NDArray[A
     from rapbench.relprop.graph import observing
     from rapbench.relprop.trace import trace
 
-    graph = trace(clean.model)
+    graph = trace(clean.model, clean.x)
     waists = graph.waists()
     seen: dict[tuple[int, ...], tuple[int, Tensor]] = {}
 

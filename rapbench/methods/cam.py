@@ -51,7 +51,7 @@ class GradCam:
     signed: ClassVar[bool] = False
 
     def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
-        cam = class_activation(trace(model), x, target)
+        cam = class_activation(trace(model, x), x, target)
         enlarged = functional.interpolate(cam, x.shape[2:], mode="bilinear", align_corners=False)
         return (enlarged / x.shape[1]).expand_as(x).clone()
 
@@ -67,6 +67,6 @@ class GuidedGradCam:
     signed: ClassVar[bool] = True
 
     def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
-        graph = trace(model)
+        graph = trace(model, x)
         cam = GradCam()(graph, x, target, seeds=seeds) * x.shape[1]
         return cam * GuidedBackprop()(graph, x, target, seeds=seeds)

@@ -312,7 +312,7 @@ class _DeepLift:
 
     @torch.no_grad()
     def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
-        graph = trace(model)
+        graph = trace(model, x)
         _check(graph, self.title)
         rows = torch.cat([x, self._reference(x)])
         m = _Differences(graph, rows, self.revealed).multipliers(lambda logits: self._start(logits, target))

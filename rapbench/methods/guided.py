@@ -47,7 +47,7 @@ class GuidedBackprop:
     times_input: bool = False
 
     def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
-        gradient = input_gradients(trace(model).replacing(Rectifier, guided), x, target)
+        gradient = input_gradients(trace(model, x).replacing(Rectifier, guided), x, target)
         return x * gradient if self.times_input else gradient
 
 
@@ -79,4 +79,4 @@ class DeconvNet:
     signed: ClassVar[bool] = True
 
     def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
-        return input_gradients(trace(model).replacing(Rectifier, deconvolved), x, target)
+        return input_gradients(trace(model, x).replacing(Rectifier, deconvolved), x, target)

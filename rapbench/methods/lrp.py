@@ -90,7 +90,7 @@ class LRP:
         )
 
     def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
-        graph = trace(model)
+        graph = trace(model, x)
         if self.batch_norm == "fold":
             graph = graph.folded()
         return propagate(graph, self.composite().rules(graph, self.title), x, target)

@@ -33,7 +33,7 @@ class SignalW:
     signed: ClassVar[bool] = False
 
     def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
-        graph = trace(model).folded()
+        graph = trace(model, x).folded()
         layers = weighted_layers(graph, self.title)
         directions = {name: layer.weight * weight_direction(layer.weight) for name, layer in layers.items()}
         return propagate(graph, composite(directions).rules(graph, self.title), x, target)
@@ -65,7 +65,7 @@ class PatternMethod:
         return _loaded(*self._file()).digest
 
     def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
-        traced = trace(model)
+        traced = trace(model, x)
         graph = traced.folded()
         weighted_layers(graph, self.title)
         rules = composite(self._prepared(model, traced, graph)).rules(graph, self.title)

@@ -55,7 +55,7 @@ class RAP:
     batch_norm: Literal["identity", "fold"] = "identity"
 
     def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
-        graph = trace(model).folded() if self.batch_norm == "fold" else trace(model)
+        graph = trace(model, x).folded() if self.batch_norm == "fold" else trace(model, x)
         return propagate(graph, self.composite().rules(graph, self.title), x, target)
 
     def total(self, logits: Callable[[Tensor], Tensor], x: Tensor, target: Tensor) -> Tensor:

@@ -116,7 +116,7 @@ class Graph(nn.Module):
         for n, layer in enumerate(self.layers):
             sources = (*layer.inputs, *layer.sizes)
             arguments = (values[i] for i in sources)
-            values.append(x if isinstance(layer, Input) else layer.function(*arguments))
+            values.append(layer.function(x) if isinstance(layer, Input) else layer.function(*arguments))
             for i in sources:
                 if self._last_use[i] == n and i != self.output and isinstance(self.layers[i], drop):
                     values[i] = None

@@ -12,6 +12,8 @@ from rapbench.core.allocator import keep_freed_memory
 from rapbench.core.seeds import image_seed
 from rapbench.core.types import Complete, Explained, Method, Sample
 from rapbench.methods import METHODS
+from rapbench.relprop.checked import verify
+from rapbench.relprop.graph import Graph
 from rapbench.relprop.trace import trace
 from rapbench.run.batches import Batches
 from rapbench.run.plan import Experiment, Named
@@ -33,10 +35,15 @@ class Classified:
 
 
 class Explainer:
-    """The network of an experiment, ready to explain."""
+    """The network of an experiment, ready to explain.
 
-    def __init__(self, experiment: Experiment) -> None:
-        self.experiment = experiment
+    Args:
+        experiment: what is run.
+        check: compare the traced network with the network itself on the first image.
+    """
+
+    def __init__(self, experiment: Experiment, *, check: bool = True) -> None:
+        self.experiment, self.check = experiment, check
         spec, device = experiment.spec, experiment.device
         if device.type == "cpu":
             keep_freed_memory()
@@ -44,7 +51,7 @@ class Explainer:
         self.dtype = _DTYPES.get(spec.precision, torch.float32)
         self.wide = torch.promote_types(self.dtype, torch.float32)
         self.module = experiment.classifier.module.to(device, self.dtype).to(memory_format=torch.channels_last)
-        self.graph = trace(self.module) if spec.backend == "native" else None
+        self.graph: Graph | None = None
         explaining, classifying = _BATCH[device.type]
         self.explaining = Batches(spec.batch_size or explaining)
         self.classifying = Batches(spec.batch_size or classifying)
@@ -66,7 +73,9 @@ class Explainer:
         """The block's images explained for the predicted class."""
         device, samples = self.experiment.device, clean.loaded.samples
         seeds = torch.tensor([image_seed(self.experiment.spec.seed, sample.id) for sample in samples])
-        model = self.graph if self.graph is not None and method.name in METHODS else self.module
+        own = self.experiment.spec.backend == "native" and method.name in METHODS
+        traced = self._checked(clean)
+        model = traced if own else self.module
 
         def explain(x: Tensor, target: Tensor, seeds: Tensor) -> Tensor:
             return self.explaining.map(
@@ -88,6 +97,15 @@ class Explainer:
             total=self._total(method.thing, clean),
             label=self._labels(samples) if self.experiment.has_labels else None,
         )
+
+    def _checked(self, clean: Classified) -> Graph:
+        """The traced network, which is compared with the network on the first batch."""
+        if self.graph is None:
+            x = clean.x[:2].to(self.dtype)
+            self.graph = trace(self.module, x)
+            if self.check:
+                verify(self.graph, self.module, x, clean.logits[:2].to(self.dtype))
+        return self.graph
 
     def _labels(self, samples: Sequence[Sample]) -> Tensor:
         labels = [-1 if sample.label is None else sample.label for sample in samples]

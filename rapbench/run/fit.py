@@ -23,7 +23,7 @@ from rapbench.relprop.patterns import Patterns
 from rapbench.relprop.signal import weighted_layers
 from rapbench.relprop.trace import trace
 from rapbench.run.store import write_whole
-from rapbench.run.stream import Images, cut, inputs
+from rapbench.run.stream import Images, cut, example, inputs
 
 _LOG = logging.getLogger(__name__)
 BATCH = {"cpu": 8, "cuda": 32}
@@ -61,7 +61,7 @@ def fit(
     if file.exists():
         return _found(file, source)
     sums = moments(classifier, images, device=device, partial=_partial(file, source), progress=progress)
-    patterns = Patterns.fitted(trace(classifier.module), sums, source)
+    patterns = Patterns.fitted(trace(classifier.module, example(classifier)), sums, source)
     _report(patterns, images)
     write_whole(file, patterns.encoded())
     for leftover in file.parent.glob(f".{file.name}.*.partial"):
@@ -110,7 +110,7 @@ def moments(
         progress: told how many more images are done.
     """
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    graph = trace(classifier.module.to(device)).folded()
+    graph = trace(classifier.module.to(device), example(classifier)).folded()
     sums = {name: Moments(layer) for name, layer in weighted_layers(graph, "fit-patterns").items()}
 
     def see(layer: Weighted, x: Tensor, y: Tensor) -> None:

@@ -28,7 +28,7 @@ from rapbench.run.fit import BATCH, moments
 from rapbench.run.plan import Experiment, versions
 from rapbench.run.spec import Cell
 from rapbench.run.store import Block, Store
-from rapbench.run.stream import Images, cut, inputs
+from rapbench.run.stream import Images, cut, example, inputs
 
 ESTIMATORS = ("random", "S_w", "S_a", "S_a+-")
 """In the order of the paper's figure. S_x is not among them: it leaves no distractor."""
@@ -119,7 +119,7 @@ class Quality:
         def see(layer: Weighted, x: Tensor, y: Tensor) -> None:
             sinks[layer.name].add(samples(layer, x, y, self.positions, generator).of(units[layer.name]))
 
-        graph = trace(classifier.module).folded()
+        graph = trace(classifier.module, example(classifier)).folded()
         weighted_layers(graph, "signal quality")
         network = observed(graph, see)
         batches = cut(images.start, images.stop, BATCH[device.type])

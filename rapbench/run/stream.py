@@ -40,6 +40,13 @@ def inputs(
             yield classifier.normalised((torch.stack(images) if images else torch.empty(side)).to(device))
 
 
+def example(classifier: Classifier) -> Tensor:
+    """Noise (2, C, H, W) of the shape, type and device of what a network takes."""
+    like = next(classifier.module.parameters())
+    shape = (2, len(classifier.mean), classifier.size, classifier.size)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(like)
+
+
 def _image(dataset: Dataset, index: int) -> Tensor | None:
     try:
         return dataset[index].image
