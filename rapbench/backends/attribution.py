@@ -10,13 +10,14 @@ from torch import Tensor, nn
 
 from rapbench.backends import BACKENDS
 from rapbench.core.catalogue import parse_call
-from rapbench.core.errors import BadConfig, UnsupportedLayer, first_line
+from rapbench.core.errors import BadConfig, first_line
 from rapbench.core.seeds import image_seed
 from rapbench.core.types import Method
 from rapbench.methods import METHODS
 from rapbench.relprop.checked import GradientsPass, verify
 from rapbench.relprop.closeness import is_close
 from rapbench.relprop.graph import Graph
+from rapbench.relprop.recording import Unseen
 from rapbench.relprop.trace import evaluating, trace, unwrapped
 
 
@@ -83,22 +84,22 @@ def _as_it_was(model: nn.Module, x: Tensor) -> Iterator[None]:
                         buffer.copy_(before)
 
 
-def _subject(model: nn.Module, x: Tensor) -> tuple[nn.Module, UnsupportedLayer | None]:
+def _subject(model: nn.Module, x: Tensor) -> tuple[nn.Module, Unseen | None]:
     """The network's graph; or the network itself and why it has none, which methods that need one say again."""
     try:
         return trace(model, x), None
-    except UnsupportedLayer as refusal:
+    except Unseen as refusal:
         return model, refusal
 
 
-def _check(subject: nn.Module, refusal: UnsupportedLayer | None, model: nn.Module, x: Tensor, logits: Tensor) -> None:
+def _check(subject: nn.Module, refusal: Unseen | None, model: nn.Module, x: Tensor, logits: Tensor) -> None:
     if refusal is None:
         assert isinstance(subject, Graph)
         verify(subject, model, x, logits)
         return
     with torch.enable_grad(), GradientsPass(model):
-        again = model(x.clone().requires_grad_())
-    if not is_close(again.detach(), logits):
+        again = model(x[:1].clone().requires_grad_())
+    if not is_close(again.detach(), logits[:1]):
         raise refusal
 
 

@@ -16,7 +16,7 @@ from rapbench.relprop.graph import Graph
 from rapbench.relprop.kinds import Operation, kind, rectifier
 from rapbench.relprop.layers import Convolution, Input, Layer, Rearrange, Rectifier, Size
 from rapbench.relprop.parameters import PARAMETRISED, parametrised, zeros_around
-from rapbench.relprop.recording import Call, Recording, Value
+from rapbench.relprop.recording import Call, Recording, Unseen, Value
 from rapbench.relprop.templates import Differs, Images, Ref, leaves, mapped, united
 
 
@@ -42,7 +42,7 @@ class Lowering:
     def graph(self, first: Recording, second: Recording) -> Graph:
         """The layers that the logits need."""
         if len(first.values) != len(second.values) or first.output != second.output:
-            raise UnsupportedLayer(f"{self.name} runs other operations for two images than for one")
+            raise Unseen(f"{self.name} runs other operations for two images than for one")
         self.lost = first.lost
         for n, values in enumerate(zip(first.values, second.values, strict=True)):
             self._lower(Ref(n), *values)
@@ -99,7 +99,7 @@ class Lowering:
         common["name"] = self._name(call)
         if not value.depends:
             return Size(**common, function=function)
-        seen = Operation(call.name, *mapped(self._seen, (args, kwargs)), pick=value.pick)
+        seen = Operation(call.name, mapped(self._seen, args), mapped(self._seen, kwargs), value.pick)
         if rectified := rectifier(seen):
             return Rectifier(**common, function=rectified)
         found = kind(seen)
@@ -167,7 +167,7 @@ def _fitting(known: Input, x: Tensor) -> Tensor:
 
 
 def _refuse(call: Call, reason: str) -> NoReturn:
-    raise UnsupportedLayer(f"cannot follow {call.name} at {call.place}: {reason}")
+    raise Unseen(f"cannot follow {call.name} at {call.place}: {reason}")
 
 
 def _is_module(call: Call) -> bool:

@@ -34,8 +34,18 @@ _FILLED = {
     "empty_like",
 }
 """Functions that take from a tensor only how it looks."""
+_LIKE: dict[str, Callable[..., Any]] = {
+    **dict.fromkeys(("view_as", "reshape_as"), torch.Tensor.reshape),
+    **dict.fromkeys(("to", "type_as"), torch.Tensor.to),
+    "expand_as": torch.Tensor.expand,
+}
+"""Functions that make a tensor look like another, and what does so given the shape or type alone."""
 _UNTRACKED = {"set_", "resize_", "resize_as_", "apply_", "map_"}
 """Functions that change a tensor without leaving a value."""
+
+
+class Unseen(UnsupportedLayer):
+    """What a network does cannot be followed, though its own gradient may be right."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,13 +110,13 @@ def recorded(model: nn.Module, x: Tensor) -> Recording:
             raise
         except Exception as error:
             place = places.of(error)
-            raise UnsupportedLayer(
+            raise Unseen(
                 f"{type(model).__name__} fails on {tuple(x.shape)} {str(x.dtype).removeprefix('torch.')}: "
                 f"{first_line(error)}, at {place}"
             ) from error
     if not isinstance(result, Tensor) or id(result) not in recorder.current:
         kind = type(result).__name__
-        raise UnsupportedLayer(f"{type(model).__name__} must return one tensor of logits (N, K), not {kind}")
+        raise Unseen(f"{type(model).__name__} must return one tensor of logits (N, K), not {kind}")
     recorder.recording.output = recorder.current[id(result)]
     return recorder.recording
 
@@ -152,21 +162,22 @@ class _Recorder(TorchFunctionMode):
         written = _written(name, tensors, versions)
         made = [t for t in leaves(result) if isinstance(t, Tensor)]
         if made or written:
+            func, args = (_LIKE[name], _looks(func, args)) if name in _LIKE else (func, args)
             args, given = mapped(lambda a: references[id(a)] if isinstance(a, Tensor) else a, (args, given))
             writes = frozenset(references[id(t)] for t in written)
             call = Call(name, func, args, given, self.places.here(), writes)
             self._follow(call, references, written, made)
         return result
 
-    def refuse(self, name: str, reason: str) -> None:
+    def refuse(self, name: str, reason: str, kind: type[UnsupportedLayer] = UnsupportedLayer) -> None:
         """Says where the operation is and why it cannot be followed."""
-        raise UnsupportedLayer(f"cannot follow {name} at {self.places.here()}: {reason}")
+        raise kind(f"cannot follow {name} at {self.places.here()}: {reason}")
 
     def _check(self, name: str, func: Any, args: Any, kwargs: Any, tensors: list[Tensor]) -> None:
         """What must not even run, because it would leave something behind, or tell nobody what it did."""
         depending = any(id(t) in self.current and self._value(t).depends for t in tensors)
         if name in _READS and depending:
-            self.refuse(name, "the network's code depends on the values of its images")
+            self.refuse(name, "the network's code depends on the values of its images", Unseen)
         if name in _UNTRACKED or (name == "data" and func.__name__ == "__set__"):
             self.refuse(name, "it replaces a tensor's memory")
         if name in {"batch_norm", "native_batch_norm"} and _normalises_by_batch(func, args, kwargs):
@@ -199,7 +210,7 @@ class _Recorder(TorchFunctionMode):
         """New values for what an operation has written into, for whatever shares its memory, and for its results."""
         depends = self._depends(call)
         if depends and call.place.custom:
-            self.refuse(call.name, "it belongs to a function with a gradient of its own")
+            self.refuse(call.name, "it belongs to a function with a gradient of its own", Unseen)
         for t in written:
             self._lose(t, call)
             self._hold(t, depends=depends, call=call, pick=before[id(t)])
@@ -219,7 +230,7 @@ class _Recorder(TorchFunctionMode):
         for t in self.sharing[_memory(source)]:
             if t is source:
                 continue
-            if _layout(t) == _layout(source):
+            if _is_same(t, source):
                 self._lose(t, call)
                 self.current[id(t)] = self.current[id(source)]
             elif covered := _covered(t, source):
@@ -247,18 +258,26 @@ def overlaid(new: Tensor, written: Any, read: Any, old: Tensor | None) -> Tensor
     return buffer.as_strided(*read).clone()
 
 
+def _looks(func: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The arguments with the type or shape of every tensor but the first in its place."""
+    typed = _LIKE[name_of(func)] is torch.Tensor.to
+    return args[0], *((a.dtype if typed else tuple(a.shape)) if isinstance(a, Tensor) else a for a in args[1:])
+
+
 def _extent(layout: Any) -> int:
     size, stride, offset = layout
     return int(offset + 1 + sum((n - 1) * s for n, s in zip(size, stride, strict=True)))
 
 
 def _layout(t: Tensor) -> tuple[tuple[int, ...], tuple[int, ...], int]:
-    """Size, stride and offset; the stride of a single row is 0."""
-    return (
-        tuple(t.shape),
-        tuple(s if n > 1 else 0 for n, s in zip(t.shape, t.stride(), strict=True)),
-        t.storage_offset(),
-    )
+    """Size, stride and offset."""
+    return tuple(t.shape), t.stride(), int(t.storage_offset())
+
+
+def _is_same(t: Tensor, other: Tensor) -> bool:
+    """Whether two tensors that share their memory have the same values at the same places."""
+    steps = ([s for n, s in zip(v.shape, v.stride(), strict=True) if n > 1] for v in (t, other))
+    return _layout(t)[::2] == _layout(other)[::2] and next(steps) == next(steps)
 
 
 def _covered(t: Tensor, source: Tensor) -> str:
@@ -300,7 +319,7 @@ def name_of(func: Any) -> str:
     if name in _READS:
         return name
     name = name.split(".", maxsplit=1)[0]
-    return name.strip("_") if name.startswith("__") else name
+    return name.strip("_") if name.startswith("__") else name.lstrip("_")
 
 
 def _normalises_by_batch(func: Any, args: Any, kwargs: Any) -> bool:
