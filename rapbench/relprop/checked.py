@@ -71,17 +71,16 @@ def _first_difference(graph: Graph, model: nn.Module, x: Tensor, values: list[An
     model = unwrapped(model)
     with evaluating(model):
         recording = recorded(model, x)
-    seen: defaultdict[tuple[str, str], list[Tensor]] = defaultdict(list)
+    seen: defaultdict[tuple[str, str, str], list[Tensor]] = defaultdict(list)
     for n, value in enumerate(recording.values):
         if value.call is not None and n not in recording.lost:
-            seen[described(value.call)].append(value.tensor)
-    for n, layer in enumerate(graph.layers):
-        known = [
-            t
-            for t in seen[layer.operation, layer.place]
-            if isinstance(values[n], Tensor) and t.shape == values[n].shape
-        ]
-        if known and not isinstance(layer, Size) and not any(is_close(values[n], t) for t in known):
+            seen[(value.call.place.path, *described(value.call))].append(value.tensor)
+    for layer, value in zip(graph.layers, values, strict=True):
+        if isinstance(layer, Size):
+            continue
+        path = layer.name.rpartition(".")[0] if layer.place else layer.name
+        known = [t for t in seen[path, layer.operation, layer.place] if t.shape == value.shape]
+        if known and not any(is_close(value, t) for t in known):
             return f"the network's at {layer.where}"
     return f"the network's in its logits, of {graph.layers[graph.output].where}"
 
