@@ -4,6 +4,7 @@
     python scripts/benchmark.py perturbation --model vgg16
     python scripts/benchmark.py memory --model vgg16
     python scripts/benchmark.py shards
+    python scripts/benchmark.py gpu --to DIR
 
 Ratios are taken in one process: each round runs the reference and the candidate one after the other, and printed is the
 median of the rounds' ratios, so that a machine whose speed drifts does not decide. Weights are random: no method's cost
@@ -19,28 +20,23 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import torch
 import typer
+from measured import FREE, PER_STEP, STEPS, built, explained, images, network, ratio, row
 from torch import Tensor, nn
-from torchvision.models import get_model
 
 from rapbench.backends import BACKENDS
 from rapbench.core.allocator import keep_freed_memory
-from rapbench.core.catalogue import Catalogue, parse_call
 from rapbench.core.errors import RapbenchError
-from rapbench.core.types import Explained, Method
 from rapbench.metrics.perturbation import Perturbation
 from rapbench.relprop.trace import trace
 from rapbench.run.batches import Batches
 
-STEPS = 5
-"""Points or samples of the methods that take many gradients; their cost is given per step."""
-PER_STEP = {"integrated_gradients": "steps", "smooth_grad": "samples", "smooth_grad_squared": "samples"}
-FREE = {"random", "center", "edge", "all_background", "all_foreground"}
 FLOOR = {"rap": 2.0, "lrp_a2b1": 2.0, "lrp_a1b0": 1.5, "deeplift_rescale": 1.1, "guided_backprop": 1.0}
 """Convolutions a method cannot do without, over the gradient's two."""
 TARGET = {
@@ -55,45 +51,6 @@ RAP_TARGET = {"vgg16": 2.5, "resnet50": 3.5}
 
 app = typer.Typer(add_completion=False)
 Models = Annotated[list[str], typer.Option("--model")]
-
-
-def seconds(function: Callable[[], object], device: str) -> float:
-    """Wall time of one call, the device's work included."""
-    start = time.perf_counter()
-    function()
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
-
-
-def ratio(reference: Callable[[], object], candidate: Callable[[], object], device: str, rounds: int) -> float:
-    """Median over rounds of the candidate's time over the reference's, after one of each to warm up."""
-    for function in (reference, candidate):
-        seconds(function, device)
-    return statistics.median(1 / (seconds(reference, device) / seconds(candidate, device)) for _ in range(rounds))
-
-
-def network(name: str, device: str) -> nn.Module:
-    """A torchvision network with random weights, as a run holds it."""
-    torch.manual_seed(0)
-    net = get_model(name, weights=None).eval().requires_grad_(requires_grad=False)
-    return net.to(device).to(memory_format=torch.channels_last)
-
-
-def images(count: int, device: str) -> Tensor:
-    """Inputs (count, 3, 224, 224), as a run holds them."""
-    return torch.randn(count, 3, 224, 224, device=device).contiguous(memory_format=torch.channels_last)
-
-
-def built(catalogue: Catalogue, name: str) -> Method:
-    """A method, with few steps where it takes steps."""
-    method: Method = catalogue.build(parse_call(f"{name}({PER_STEP[name]}={STEPS})" if name in PER_STEP else name))
-    return method
-
-
-def row(cells: Iterable[object]) -> str:
-    """A line of a Markdown table."""
-    return f"| {' | '.join(map(str, cells))} |"
 
 
 @app.command()
@@ -144,19 +101,7 @@ def perturbation(model: Models = ["vgg16"], batch_size: int = 8, rounds: int = 3
         def classify(inputs: Tensor, net: nn.Module = net, batches: Batches = batches) -> Tensor:
             return batches.map(net, inputs)
 
-        logits = classify(x)
-        scene = Explained(
-            relevance=torch.randn_like(x),
-            x=x,
-            logits=logits,
-            target=logits.argmax(1),
-            boxes=(None,),
-            mask=(None,),
-            classify=classify,
-            explain=lambda x, *_: torch.zeros_like(x),
-            seeds=torch.zeros(1, dtype=torch.int64),
-            black=(0.0, 0.0, 0.0),
-        )
+        scene = explained(x, torch.randn_like(x), classify)
         bare = images(80, device)
         cost = ratio(partial(classify, bare), partial(Perturbation(), scene), device, rounds)
         print(row([name, batch_size, "0.95", f"{1 / cost:.3f}"]), flush=True)
@@ -216,6 +161,20 @@ def _run(options: list[str], threads: int) -> float:
         env={**os.environ, "OMP_NUM_THREADS": str(threads)},
     )
     return time.perf_counter() - start
+
+
+@app.command()
+def gpu(
+    to: Annotated[Path, typer.Option(help="Folder of benchmark_gpu.md and benchmark_gpu.json.")],
+    minutes: Annotated[float, typer.Option(help="After so long what remains is left out, and the page says so.")] = 8,
+    stage: Annotated[list[str], typer.Option(help="Only these stages. [default: all]")] = [],  # noqa: B006
+    device: str = "cuda",
+    small: Annotated[bool, typer.Option(help="Embedded networks and few images: does it run?")] = False,
+) -> None:
+    """Everything that is to be known of a card, stage by stage; the page is written after each."""
+    from gpu import measure
+
+    measure(to, minutes, stage, device, small=small)
 
 
 @app.command(hidden=True)

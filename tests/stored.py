@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from rapbench.core.catalogue import parse_call
+from rapbench.core.named import Named
 from rapbench.methods import METHODS
 from rapbench.metrics import METRICS
 from rapbench.metrics.segmentation import THRESHOLDS
-from rapbench.report.tables import Held
-from rapbench.run.plan import Named
+from rapbench.report.tables import Scored
+from rapbench.results.cell import Cell, DatasetIdentity, Identity, MethodIdentity, MetricIdentity, ModelIdentity
+from rapbench.results.store import Held, Incident, Rows
 
 
 def ratios(values: Sequence[float], start: int = 0) -> pd.DataFrame:
@@ -33,34 +35,62 @@ def masks(**counts: Sequence[Sequence[int]]) -> pd.DataFrame:
     return _named(n, 0).assign(**columns, num_labelled=16, num_non_finite=0)
 
 
-def held(method: str, rows: pd.DataFrame, *, metric: str = "outside_inside", **chosen: Any) -> Held:
-    """A cell of ImageNet and VGG-16, unless chosen otherwise."""
-    given: dict[str, Any] = {"dataset": "imagenet", "model": "vgg16", "weights": "IMAGENET1K_V1", "backend": "native"}
-    given |= {"seed": 0, "precision": "fp32", "device": "cpu", "rapbench": "1", "parameters": {}} | chosen
+def cell(
+    method: str = "rap",
+    *,
+    metric: str = "outside_inside",
+    dataset: str = "imagenet",
+    model: str = "vgg16",
+    weights: str = "IMAGENET1K_V1",
+    title: str = "",
+    backend: str = "native",
+    digest: str | None = None,
+    seed: int = 0,
+    select: str = "all",
+    precision: str = "fp32",
+    device: str = "cpu",
+    rapbench: str = "1",
+    parameters: Mapping[str, Any] | None = None,
+) -> Cell:
+    """A cell of ImageNet and VGG-16, unless chosen otherwise; a method from outside is signed and called as typed."""
     call, measure = parse_call(method), parse_call(metric)
-    thing = METHODS.build(call)
-    source = {key: given[key] for key in ("dataset", "model", "weights", "backend")}
-    title = f"{given['model']} ({given['weights']})"
-    return Held(
-        identity={
-            "rapbench": given["rapbench"],
-            "dataset": {"name": given["dataset"], "parameters": given["parameters"], "fingerprint": "f"}
-            | ({"select": given["select"]} if "select" in given else {}),
-            "model": {"name": given["model"], "weights": given["weights"], "digest": f"digest of {given['weights']}"},
-            "method": {**Named(call.name, thing).identity(), "backend": given["backend"]},
-            "metric": Named(measure.name, METRICS.build(measure)).identity(),
-            **{key: given[key] for key in ("seed", "precision", "device")},
-        },
-        display={
-            **source,
-            "model_title": title,
-            "method": Named(call.name, thing).label,
-            "method_title": thing.title,
-            "metric": metric,
-            "signed": thing.signed,
-        },
-        read=lambda: (rows, chosen.get("skipped", {})),
+    thing = METHODS.build(call) if call.name in METHODS else None
+    known = METHODS[call.name] if thing else None
+    named, measured = Named(call.name, thing), Named(measure.name, METRICS.build(measure))
+    from rapbench.core.named import parameters as of
+
+    return Cell(
+        identity=Identity(
+            rapbench=rapbench,
+            dataset=DatasetIdentity(name=dataset, parameters=parameters or {}, fingerprint="f", select=select),
+            model=ModelIdentity(name=model, weights=weights, digest=f"digest of {weights}"),
+            method=MethodIdentity(
+                name=call.name, parameters=of(thing) if known else call.parameters, digest=digest, backend=backend
+            ),
+            metric=MetricIdentity(name=measure.name, parameters=of(measured.thing)),
+            seed=seed,
+            precision=precision,
+            device=device,
+        ),
+        dataset=dataset,
+        model_title=title or f"{model} ({weights})",
+        method=named.label if known else method,
+        method_title=thing.title if thing else method,
+        metric=measured.label,
+        signed=thing.signed if thing else True,
     )
+
+
+def held(own: Cell, rows: pd.DataFrame, skipped: Mapping[str, int] | None = None) -> Held:
+    """The cell with rows, and as many images that could not be read."""
+    counts = (skipped or {}).items()
+    incidents = [Incident(0, "", reason, skipped=True) for reason, count in counts for _ in range(count)]
+    return Held(cell=own, read=lambda: Rows(rows, tuple(incidents)))
+
+
+def scored(method: str, rows: pd.DataFrame, *, skipped: Mapping[str, int] | None = None, **chosen: Any) -> Scored:
+    """A method's cell with rows, ready for a table."""
+    return Scored(held=held(cell(method, **chosen), rows, skipped))
 
 
 def _named(n: int, start: int) -> pd.DataFrame:

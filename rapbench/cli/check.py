@@ -30,9 +30,9 @@ def check(
     from rapbench.cli.finished import finished
     from rapbench.report.baseline import Baseline, document
     from rapbench.report.formats import rendered
-    from rapbench.run.plan import prepare
+    from rapbench.results.store import write_whole
+    from rapbench.run.resolve import prepare
     from rapbench.run.spec import read_parts
-    from rapbench.run.store import write_whole
 
     baseline = Baseline.read(against)
     specs = read_parts(baseline.spec, {"out": out, "data_root": data_root})

@@ -32,7 +32,7 @@ def compare_backends(
     definitions differ where they do.
     """
     from rapbench.run.compare import compare, shared
-    from rapbench.run.plan import prepare
+    from rapbench.run.resolve import prepare
 
     calls = shared(method or [])
     options = {"model": model, "weights": weights, "dataset": dataset, "data_root": data_root, "limit": limit}

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from rapbench.cli.options import DEFAULTS, AsJson, Config, DataRoot, Device, Model, Out, Weights, typed
-from rapbench.run.spec import RunSpec, read_parts
+from rapbench.cli.options import DEFAULTS, AsJson, Config, DataRoot, Device, Model, Out, Weights, specs, typed
+from rapbench.run.spec import RunSpec
 
 
 def doctor(
@@ -29,11 +27,10 @@ def doctor(
 
     Reads a few images of each data set and times one network pass and one gradient. Nothing is downloaded.
     """
-    from rapbench.run.doctor import examined
+    from rapbench.doctor.examination import examined
 
-    specs = _specs(config, typed(context))
     found = []
-    for finding in examined(specs, required=bool(config or dataset)):
+    for finding in examined(_specs(context), required=bool(config or dataset)):
         found.append(finding)
         if not as_json:
             typer.echo(f"{finding.level:<4}  {finding.subject:<{_WIDTH}}  {finding.message}")
@@ -47,10 +44,10 @@ _WIDTH = 14
 """Of the column of subjects; longer ones push their message to the right."""
 
 
-def _specs(config: Path | None, options: Mapping[str, object]) -> list[RunSpec]:
+def _specs(context: typer.Context) -> list[RunSpec]:
     """The runs to check: the config's, the one of the options, or one of each data set."""
     from rapbench.datasets import DATASETS
 
-    if config or "dataset" in options:
-        return list(read_parts(config, options).values())
-    return [RunSpec.read(None, {**options, "dataset": name}) for name in DATASETS]
+    if context.params["config"] or context.params["dataset"]:
+        return list(specs(context).values())
+    return [RunSpec.read(None, {**typed(context), "dataset": name}) for name in DATASETS]

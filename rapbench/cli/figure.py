@@ -2,30 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rapbench.cli.options import DEFAULTS, DataRoot, Out
+from rapbench.cli.options import (
+    DEFAULTS,
+    DataRoot,
+    OnlyDataset,
+    OnlyDevice,
+    OnlyMethods,
+    OnlyModel,
+    OnlyPrecision,
+    OnlySeed,
+    OnlySelect,
+    OnlyWeights,
+    Out,
+    wanted,
+)
 
 if TYPE_CHECKING:
-    from rapbench.report.figures import Drawing, Stored
-    from rapbench.run.store import Store
+    from rapbench.report.figures import Drawing, FigureKind
+    from rapbench.results.select import Filter
+    from rapbench.results.store import Held, Store
 
 
 def figure(
+    context: typer.Context,
     name: Annotated[str, typer.Argument(help="Figure, for example rap2020/figure7, or perturbation.")],
     out: Out = DEFAULTS.out,
     to: Annotated[
         Path | None, typer.Option(help="Folder of the files. [default: figures in the results folder]")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="Only this network. [default: all]")] = None,
-    dataset: Annotated[str | None, typer.Option(help="Only these images. [default: all]")] = None,
-    method: Annotated[
-        list[str] | None, typer.Option(help="Only these methods, joined by commas or repeated. [default: all]")
-    ] = None,
+    method: OnlyMethods = None,
+    model: OnlyModel = None,
+    dataset: OnlyDataset = None,
+    weights: OnlyWeights = None,
+    select: OnlySelect = None,
+    seed: OnlySeed = None,
+    precision: OnlyPrecision = None,
+    device: OnlyDevice = None,
     order: Annotated[
         str | None,
         typer.Option(help="lerf, least relevant pixels first, or morf, most relevant first. [default: lerf]"),
@@ -40,53 +57,62 @@ def figure(
 
     Each picture is written as PNG, SVG and PDF, with its points as CSV.
     """
-    from rapbench.core.catalogue import Call, split_calls
-    from rapbench.core.errors import DataMissing
-    from rapbench.report.figures import FIGURES, FORMS, FigureKind, rendered
-    from rapbench.run.store import Store, write_whole
+    from rapbench.report.figures import written
+    from rapbench.results.store import Store
 
-    kind: FigureKind = FIGURES.build(Call(name, {"order": order} if order else {}))
-    methods = {str(call) for call in split_calls(method or [])}
-    stores = (Store(out), Store(out / kind.metric))  # a study's rows lie in a folder of its name
-    stored = [one for store in stores for one in _stored(store, kind.metric, model, dataset, methods)]
-    drawings = list(kind(stored))
-    if not drawings:
-        asked = "".join(f" of {part}" for part in (model, dataset, ", ".join(sorted(methods))) if part)
-        raise DataMissing(
-            f"no rows of {kind.metric}{asked} with a value in {out}: `{kind.command} --out {out}` writes some"
-        )
+    kind, asked = _kind(name, order), wanted(context)
+    store, folder = Store(out), to or out / "figures"
+    for file in drawn(name, kind, store, asked, folder):
+        typer.echo(file)
     if example is not None:
-        drawings.append(_example(stored, kind.metric, example, data_root))
-    folder = to or out / "figures"
-    for drawing in drawings:
-        stem = "_".join(filter(None, (name.replace("/", "_"), drawing.suffix)))
-        files: dict[str, bytes] = {form: rendered(drawing.figure, form) for form in FORMS}
-        files["csv"] = drawing.points.to_csv(index=False).encode()
-        for suffix, content in files.items():
-            write_whole(folder / f"{stem}.{suffix}", content)
-            typer.echo(folder / f"{stem}.{suffix}")
+        for file in written(_example(_held(store, kind.metric, asked), kind.metric, example, data_root), name, folder):
+            typer.echo(file)
 
 
-def _example(stored: list[Stored], metric: str, image_id: str, data_root: Path | None) -> Drawing:
-    from rapbench.cli.digit_example import example
+def drawn(name: str, kind: FigureKind, store: Store, asked: Filter, folder: Path) -> list[Path]:
+    """Draws a figure into a folder; returns the files. What is not in it is said on stderr.
+
+    Raises:
+        DataMissing: there is nothing to draw.
+    """
+    from rapbench.core.errors import DataMissing
+    from rapbench.report.figures import written
+
+    drawings = list(kind(_held(store, kind.metric, asked)))
+    if not drawings:
+        what = f" of {asked}" if str(asked) else ""
+        command = f"rapbench run {name if '/' in name else f'--metric {kind.metric}'} --out {store.root}"
+        raise DataMissing(f"no rows of {kind.metric}{what} with a value in {store.root}: `{command}` writes some")
+    for note in (note for drawing in drawings for note in drawing.notes):
+        typer.echo(f"{name}: {note}", err=True)
+    return [file for drawing in drawings for file in written(drawing, name, folder)]
+
+
+def _held(store: Store, metric: str, asked: Filter) -> list[Held]:
+    return [one for one in store.held() if one.cell.identity.metric.name == metric and asked.admits(one.cell)]
+
+
+def _kind(name: str, order: str | None) -> FigureKind:
+    """What draws a figure of a paper, or another one."""
+    from rapbench.core.catalogue import Call
     from rapbench.core.errors import BadConfig
+    from rapbench.papers.card import Table, exhibit
+    from rapbench.report.figures import FIGURES
+
+    chosen = {"order": order} if order else {}
+    if "/" not in name:
+        kind: FigureKind = FIGURES.build(Call(name, chosen))
+        return kind
+    found = exhibit(name)
+    if isinstance(found, Table):
+        raise BadConfig(f"{name} is a table: rapbench table {name}")
+    return found.kind(**chosen)
+
+
+def _example(held: list[Held], metric: str, image_id: str, data_root: Path | None) -> Drawing:
+    from rapbench.core.errors import BadConfig
+    from rapbench.papers.deeplift2017.example import example
 
     if metric != "digit_conversion":
         raise BadConfig(f"--example belongs to figures of digit_conversion, not of {metric}")
-    return example(stored, data_root, image_id)
-
-
-def _stored(store: Store, metric: str, model: str | None, dataset: str | None, methods: set[str]) -> Iterator[Stored]:
-    """What the store holds for a metric, where it was asked for."""
-    from rapbench.report.figures import Stored
-
-    for cell in store.cells():
-        display, method = cell.display, cell.identity["method"]["name"]
-        wanted = (
-            cell.identity["metric"]["name"] == metric
-            and model in {None, display["model"]}
-            and dataset in {None, display["dataset"]}
-            and (not methods or methods & {method, display["method"]})
-        )
-        if wanted:
-            yield Stored(identity=cell.identity, display=display, rows=store.held(cell).frame)
+    return example(held, data_root, image_id)

@@ -6,13 +6,14 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rapbench.report.tables import Result
+    from rapbench.results.store import Rows, Store
     from rapbench.run.plan import Experiment
-    from rapbench.run.selection import Selection
-    from rapbench.run.store import Rows, Store
+    from rapbench.run.selection import Scan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +21,7 @@ class Finished:
     """A finished experiment and what it took."""
 
     experiment: Experiment
-    selection: Selection | None
+    selection: Scan | None
     explanations: int
     seconds: float
     stages: Mapping[str, float]
@@ -50,6 +51,8 @@ class Finished:
         """It as a terminal shows it."""
         from rapbench.report.tables import text
 
+        if self.experiment.study:
+            return f"{summary(self.experiment)}\nmeasured in {self.seconds:.1f} s"
         lines = [
             summary(self.experiment),
             f"selection: {self.selection}" if self.selection else "",
@@ -62,20 +65,20 @@ class Finished:
 
 def finished(experiment: Experiment) -> Finished:
     """Runs what is missing and collects everything."""
-    from rapbench.cli.progress import Progress
+    from rapbench.cli.progress import ProgressBar
+    from rapbench.results.store import Store
     from rapbench.run.engine import execute
     from rapbench.run.plan import candidates
     from rapbench.run.selection import selected
-    from rapbench.run.store import Store
 
     started, selection = time.monotonic(), None
     if experiment.spec.select == "correct":
-        with Progress(len(candidates(experiment))) as progress:
+        with ProgressBar(len(candidates(experiment))) as progress:
             experiment, selection = selected(experiment, progress)
     store = Store(experiment.spec.out)
     tasks = experiment.pending(store)
-    total = sum(task.block.stop - task.block.start for task in tasks)
-    with Progress(total) as progress:
+    total = sum(experiment.num_images(task) for task in tasks)
+    with ProgressBar(total) as progress:
         stages = execute(experiment, tasks, store, progress)
     return Finished(
         experiment=experiment,
@@ -100,20 +103,23 @@ def _shares(stages: Mapping[str, float]) -> str:
 def collected(experiment: Experiment, store: Store) -> list[Result]:
     """The results of an experiment, in the order of its metrics and methods."""
     from rapbench.report.tables import results
+    from rapbench.results.store import Held
 
-    found = []
+    found: list[Result] = []
+    if experiment.study:  # its rows are no metric's
+        return found
     for metric in experiment.metrics:
         for method in experiment.methods:
             cell = experiment.cells[method.label, metric.label]
-            rows = store.rows(cell, experiment.blocks(cell))
-            found += results(cell.identity, cell.display, rows.frame, rows.skipped())
+            found += results(Held(cell=cell, read=partial(store.rows, cell, experiment.blocks(cell))))
     return found
 
 
 def summary(experiment: Experiment) -> str:
     """A line on what an experiment consists of."""
     cells = [experiment.cells[experiment.methods[0].label, metric.label] for metric in experiment.metrics]
-    counts = ", ".join(f"{cell.display['metric']} on {cell.limit}" for cell in cells)
+    unit = " layers" if experiment.study else ""
+    counts = ", ".join(f"{cell.metric} on {cell.limit}{unit}" for cell in cells)
     device = f"{experiment.device.type} ({experiment.spec.precision})"
     return (
         f"{experiment.classifier.title} on {experiment.limit} images of {experiment.dataset_name}, {device}: {counts}"
@@ -130,13 +136,13 @@ def _whole(experiment: Experiment, store: Store) -> Rows:
 def _guards(found: list[Result]) -> str:
     """A line on maps that are not what they should be."""
     broken = [
-        f"{result.source['method']} {result.estimate.value:.3g} % {what}"
+        f"{result.cell.method} {result.estimate.value:.3g} % {what}"
         for variant, what in {"non_finite": "not finite", "constant": "constant"}.items()
         for result in found
-        if result.source["metric"] == "guards" and result.variant == variant and result.estimate.value
+        if result.cell.identity.metric.name == "guards" and result.variant == variant and result.estimate.value
     ]
     residuals = {
-        result.source["method"]: result.estimate.value
+        result.cell.method: result.estimate.value
         for result in found
         if result.variant == "residual" and result.estimate.value is not None
     }

@@ -27,10 +27,10 @@ def fit_patterns(
     The images are to be training images; they are read once. A fit that was stopped goes on where it was when the
     same command is given again.
     """
-    from rapbench.cli.progress import Progress
+    from rapbench.cli.progress import ProgressBar
     from rapbench.run.fit import fit
-    from rapbench.run.plan import prepare
-    from rapbench.run.stream import Images
+    from rapbench.run.reading import Images
+    from rapbench.run.resolve import prepare
 
     options = {"model": model, "weights": weights, "dataset": dataset, "data_root": data_root, "device": device}
     experiment = prepare(RunSpec.read(None, options))
@@ -39,7 +39,7 @@ def fit_patterns(
     names = (classifier.name.rpartition(":")[2], classifier.weights, experiment.dataset_name.rpartition(":")[2])
     file = to or Path("patterns") / f"{'-'.join(names)}-{count}.safetensors"
     images = Images(dataset=experiment.dataset, name=dataset, stop=count)
-    with Progress(count) as progress:
+    with ProgressBar(count) as progress:
         patterns = fit(classifier, images, file, device=experiment.device, progress=progress)
     units = sum(len(tensor) for tensor in patterns.tensors["a"].values())
     typer.echo(

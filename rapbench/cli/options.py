@@ -7,8 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
+from rapbench.core.catalogue import split_calls
+from rapbench.core.errors import BadConfig
+from rapbench.papers.card import exhibit, table
 from rapbench.report.formats import Format
-from rapbench.run.spec import RunSpec
+from rapbench.results.select import Filter
+from rapbench.run.spec import RunSpec, read_parts
 
 DEFAULTS = RunSpec()
 """A run of which nothing was said."""
@@ -22,6 +26,10 @@ Weights = Annotated[
     str, typer.Option(help="auto, random, a torchvision weight name, or a .pt, .pth, .safetensors or .npz file.")
 ]
 Dataset = Annotated[str, typer.Option(help="Images.")]
+Exhibit = Annotated[
+    str | None,
+    typer.Argument(help="A paper's table or figure, for example rap2020/table1: run it, then print or draw it."),
+]
 DataRoot = Annotated[Path | None, typer.Option(envvar="RAPBENCH_DATA", help="Folder of the data sets.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only the first images.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
@@ -31,6 +39,45 @@ Out = Annotated[Path, typer.Option(help="Results folder.")]
 Config = Annotated[Path | None, typer.Option(help="TOML file of these options; the command line wins.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")]
 Form = Annotated[Format, typer.Option("--format", help="How to write it.")]
+OnlyModel = Annotated[
+    str | None, typer.Option("--model", help="Only of this network; in a table, in place of its own.")
+]
+OnlyDataset = Annotated[str | None, typer.Option("--dataset", help="Only on these images; likewise.")]
+OnlyWeights = Annotated[str | None, typer.Option("--weights", help="Only of these weights.")]
+OnlySelect = Annotated[str | None, typer.Option("--select", help="Only of all images, or of the correct ones.")]
+OnlySeed = Annotated[int | None, typer.Option("--seed", help="Only of this seed.")]
+OnlyPrecision = Annotated[str | None, typer.Option("--precision", help="Only of this precision.")]
+OnlyDevice = Annotated[str | None, typer.Option("--device", help="Only of cpu or cuda.")]
+OnlyMethods = Annotated[
+    list[str] | None, typer.Option("--method", help="Only these methods, joined by commas or repeated.")
+]
+
+
+def specs(context: typer.Context) -> dict[str, RunSpec]:
+    """The runs that were asked for, by the names of the config's parts; the name is '' without a config or parts.
+
+    Raises:
+        UnknownName: no such table or figure, or no such part.
+        BadConfig: a setting that is wrong, or a config beside a paper's table or figure.
+    """
+    parts = [name.strip() for value in context.params.get("part") or [] for name in value.split(",")]
+    given, config, name = typed(context), context.params["config"], context.params.get("exhibit")
+    if name is None:
+        return read_parts(config, given, parts)
+    if config is not None:
+        raise BadConfig(f"{name} brings its own config: leave out --config, or {name}")
+    runs = read_parts(exhibit(name).run, given, parts)
+    if context.params.get("sweep"):
+        swept = read_parts(table(name).sweep_run, given, parts)
+        runs |= {f"{part} (sweep)": spec for part, spec in swept.items()}
+    return runs
+
+
+def wanted(context: typer.Context) -> Filter:
+    """The stored cells that the options beginning with Only ask for."""
+    given = {name: value for name, value in context.params.items() if name in Filter.__dataclass_fields__}
+    methods = tuple(str(call) for call in split_calls(context.params.get("method") or []))
+    return Filter(**given, methods=methods)
 
 
 def typed(context: typer.Context) -> dict[str, Any]:

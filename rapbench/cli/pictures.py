@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from rapbench.core.types import Dataset
-
 _OF_A_DATASET = re.compile(r"(.+):(\d+)")
 
 
@@ -58,11 +56,10 @@ def _of_file(text: str, size: int) -> Picture:
 
 
 def _of_dataset(text: str, call: str, index: int, size: int, data_root: Path | None) -> Picture:
-    from rapbench.core.catalogue import parse_call
     from rapbench.core.errors import BadConfig
-    from rapbench.datasets import DATASETS
+    from rapbench.run import resolve
 
-    dataset: Dataset = DATASETS.build(parse_call(call), data_root=data_root, size=size)
+    dataset = resolve.dataset(call, data_root, size)
     if index >= len(dataset):
         raise BadConfig(f"{text}: {call} holds images 0 to {len(dataset) - 1}")
     sample = dataset[index]

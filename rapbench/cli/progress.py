@@ -11,7 +11,7 @@ from tqdm import tqdm
 _SECONDS_BETWEEN_LINES = 10.0
 
 
-class Progress:
+class ProgressBar:
     """Counts explained images, one for each method, with images/s and the time left."""
 
     def __init__(self, total: int) -> None:
@@ -30,7 +30,7 @@ class Progress:
             sys.stderr.write(f"{self._done}/{self._total} images, {rate:.1f} images/s, {left:.0f} s left\n")
             self._line_due = now + _SECONDS_BETWEEN_LINES
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> ProgressBar:
         return self
 
     def __exit__(

@@ -6,11 +6,12 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rapbench.cli.finished import finished, summary
+from rapbench.cli.figure import drawn
+from rapbench.cli.finished import Finished, finished
 from rapbench.cli.options import (
     DEFAULTS,
     METHODS,
@@ -20,14 +21,18 @@ from rapbench.cli.options import (
     DataRoot,
     Dataset,
     Device,
+    Exhibit,
     MethodList,
     Model,
     Out,
     Seed,
     Weights,
+    specs,
     typed,
 )
-from rapbench.run.spec import RunSpec, read_parts
+from rapbench.cli.preview import preview
+from rapbench.core.errors import BadConfig
+from rapbench.run.spec import RunSpec
 
 if TYPE_CHECKING:
     from rapbench.run.plan import Experiment
@@ -35,6 +40,7 @@ if TYPE_CHECKING:
 
 def run(
     context: typer.Context,
+    exhibit: Exhibit = None,
     method: MethodList = METHODS,
     model: Model = DEFAULTS.model,
     weights: Weights = DEFAULTS.weights,
@@ -67,7 +73,7 @@ def run(
     config: Config = None,
     part: Annotated[list[str] | None, typer.Option(help="Only these parts of the config. [default: all]")] = None,
     shard: Annotated[
-        str | None, typer.Option(help="Do the i-th of N parts of the work (i/N from 0, or env), print no tables.")
+        str | None, typer.Option(help="Do the i-th of N shares of the tasks (i/N from 0, or env), print no tables.")
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes on this machine, each with a GPU.")] = None,
     allow_mixed: Annotated[
@@ -79,6 +85,9 @@ def run(
     strict: Annotated[
         bool, typer.Option("--strict", help="Stop at the first image that cannot be read.")
     ] = DEFAULTS.strict,
+    sweep: Annotated[
+        bool, typer.Option("--sweep", help="Of a paper's table: also what its cells could mean instead; print all.")
+    ] = False,
     as_json: AsJson = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, say what would be done and what it would cost, stop.")
@@ -89,86 +98,106 @@ def run(
     Rows are kept in the results folder: a run that was stopped goes on where it was, and a metric or method asked for
     later is computed alone.
     """
-    names = [name.strip() for value in part or [] for name in value.split(",")]
-    experiments = _prepared(read_parts(config, typed(context), names))
-    studied = {name: experiment for name, experiment in experiments.items() if experiment.spec.study}
-    for name, experiment in studied.items():
-        typer.echo(_headed(name, _studied(experiment)))
-        del experiments[name]
-    if not experiments:
-        return
+    if sweep and exhibit is None:
+        raise BadConfig("--sweep belongs to a paper's table: rapbench run rap2020/table1 --sweep")
+    experiments = _prepared(specs(context))
     if dry_run:
-        typer.echo("\n\n".join(_headed(name, _plan(experiment)) for name, experiment in experiments.items()))
+        previews = {name: preview(experiment) for name, experiment in experiments.items()}
+        texts = [_headed(name, shown.text()) for name, shown in previews.items()]
+        whole = _joined({name: shown.document() for name, shown in previews.items()})
+        typer.echo(json.dumps(whole) if as_json else "\n\n".join(texts))
         return
     if shard is not None:
         raise typer.Exit(_work(experiments, shard))
     if workers is not None:
         _spread(workers, experiments)
-    documents = {}
+    ended: dict[str, Finished] = {}
     for name, experiment in experiments.items():
-        done = finished(experiment)
-        documents[name] = done.document()
+        ended[name] = finished(experiment)
         if not as_json:
-            typer.echo(_headed(name, done.text()) + ("\n" if len(experiments) > 1 else ""))
+            typer.echo(_headed(name, ended[name].text()) + ("\n" if len(experiments) > 1 else ""))
+    documents: dict[str, Any] = {name: done.document() for name, done in ended.items()}
+    exhibited = _exhibited(context, exhibit, list(ended.values()), as_json=as_json) if exhibit else {}
     if as_json:
-        typer.echo(json.dumps(documents[""] if documents.keys() == {""} else {"parts": documents}))
+        typer.echo(json.dumps(_joined(documents) | exhibited))
+
+
+def _exhibited(context: typer.Context, name: str, ended: list[Finished], *, as_json: bool) -> dict[str, Any]:
+    """Prints the paper's table or draws its figure from the rows of the runs; what JSON holds of it."""
+    from rapbench.papers import shown
+    from rapbench.papers.card import Figure
+    from rapbench.papers.card import exhibit as card_of
+    from rapbench.report.formats import Format, rendered
+    from rapbench.results.select import Filter
+    from rapbench.results.store import Store
+
+    cells = [cell for done in ended for cell in done.experiment.cells.values()]
+    given = {key: value for key, value in typed(context).items() if key in {"model", "dataset"}}
+    settings = tuple({cell.key: cell.identity.setting() for cell in cells}.values())
+    wanted, store, card = Filter(**given, settings=settings), Store(context.params["out"]), card_of(name)
+    if isinstance(card, Figure):
+        files = [str(file) for file in drawn(name, card.kind(), store, wanted, store.root / "figures")]
+        if not as_json:
+            typer.echo("\n".join(files))
+        return {"files": files}
+    of_sweep = context.params["sweep"]
+    document = shown.readings(name, store, wanted) if of_sweep else shown.beside_published(name, store, wanted)
+    if not as_json:
+        typer.echo(rendered(document, Format.TEXT))
+    return {"table": json.loads(rendered(document, Format.JSON))}
+
+
+def _joined(documents: Mapping[str, Any]) -> dict[str, Any]:
+    """One document of those of the parts."""
+    return documents[""] if documents.keys() == {""} else {"parts": dict(documents)}
 
 
 def _spread(workers: int, experiments: Mapping[str, Experiment]) -> None:
     """Lets processes on this machine do the work; what a lost one leaves undone, this process does afterwards."""
-    from rapbench.run.workers import run_workers
+    from rapbench.workers.processes import exit_codes
 
     arguments = [
         a for a, before in zip(sys.argv[1:], ["", *sys.argv[1:]], strict=False) if "--workers" not in (a, before)
     ]
     arguments = [a for a in arguments if not a.startswith("--workers=")]
-    codes = run_workers(workers, arguments, next(iter(experiments.values())).device)
+    codes = exit_codes(workers, arguments, next(iter(experiments.values())).device)
     for k, code in enumerate(codes):
         if code:
             typer.echo(f"worker {k} of {workers} ended with exit code {code}", err=True)
 
 
 def _work(experiments: Mapping[str, Experiment], shard: str) -> int:
-    """Does one worker's part; 1 where a task of it failed."""
-    from rapbench.cli.progress import Progress
+    """Does one shard; 1 where a task of it failed."""
+    from rapbench.cli.progress import ProgressBar
+    from rapbench.results.store import Store
     from rapbench.run.selection import settled
-    from rapbench.run.shards import Place, work, written_plan
-    from rapbench.run.store import Store
+    from rapbench.workers.shards import Shard, work, written_plan
 
-    place = Place.parse(shard)
+    share = Shard.parse(shard)
     experiments = {name: settled(experiment) for name, experiment in experiments.items()}
     store = Store(next(iter(experiments.values())).spec.out)
     written_plan(experiments, store.root)
-    total = sum(task.block.stop - task.block.start for e in experiments.values() for task in place.of(e.tasks()))
-    with Progress(total) as progress:
-        outcome = work(list(experiments.values()), place, store, progress)
+    total = sum(e.num_images(task) for e in experiments.values() for task in share.of(e.tasks()))
+    with ProgressBar(total) as progress:
+        outcome = work(list(experiments.values()), share, store, progress)
     failed = f", {len(outcome.failed)} failed: {', '.join(outcome.failed)}" if outcome.failed else ""
-    typer.echo(f"shard {place.index}/{place.count}: {outcome.done} tasks done, {outcome.found} were{failed}")
+    typer.echo(f"shard {share.index}/{share.count}: {outcome.done} tasks done, {outcome.found} were{failed}")
     return 1 if outcome.failed else 0
 
 
-def _studied(experiment: Experiment) -> str:
-    """Carries out a study; says where its rows are."""
-    from rapbench.cli.progress import Progress
-    from rapbench.run.studies import STUDIES
-
-    study = STUDIES.load(experiment.spec.study or "")
-    return f"{experiment.spec.study} of {experiment.classifier.title}: {study(experiment, Progress)}"
-
-
-def _prepared(specs: Mapping[str, RunSpec]) -> dict[str, Experiment]:
+def _prepared(runs: Mapping[str, RunSpec]) -> dict[str, Experiment]:
     """Every part loaded and checked before anything is computed."""
     from rapbench.core.errors import DataMissing
-    from rapbench.run.plan import prepare
+    from rapbench.run.resolve import prepare
 
     experiments = {}
-    for name, spec in specs.items():
+    for name, spec in runs.items():
         try:
             experiments[name] = prepare(spec)
         except DataMissing as error:
             if not name:
                 raise
-            others = ",".join(other for other in specs if other != name)
+            others = ",".join(other for other in runs if other != name)
             raise DataMissing(
                 f"part {name}: {error}" + (f" (--part {others} leaves it out)" if others else "")
             ) from error
@@ -177,28 +206,3 @@ def _prepared(specs: Mapping[str, RunSpec]) -> dict[str, Experiment]:
 
 def _headed(name: str, text: str) -> str:
     return f"part {name}: {text}" if name else text
-
-
-def _plan(experiment: Experiment) -> str:
-    """What a run would do and cost."""
-    from rapbench.run.probe import probe
-    from rapbench.run.selection import selection_file, stored
-    from rapbench.run.store import Store
-
-    selection = ""
-    if experiment.spec.select == "correct":
-        found = stored(selection_file(experiment))
-        selection = f"\nselection: {found if found.ids else 'not made yet; counted as if every image were correct'}"
-    tasks = experiment.pending(Store(experiment.spec.out))
-    costs = probe(experiment, tasks)
-    total = sum(task.block.stop - task.block.start for task in tasks)
-    lines = [f"{summary(experiment)}{selection}", f"to explain: {total} images (one count for each method)"]
-    if costs:
-        width = max(len(cost.stage) for cost in costs)
-        lines += [f"{'stage':<{width}}  forward passes  images  minutes, from a probe of one batch"]
-        lines += [f"{c.stage:<{width}}  {c.forwards:<14.1f}  {c.images:<6}  {c.seconds / 60:.1f}" for c in costs]
-        forwards = sum(cost.forwards * cost.images for cost in costs)
-        lines += [
-            f"in all: {forwards:.0f} forward passes of an image, {sum(c.seconds for c in costs) / 60:.1f} minutes"
-        ]
-    return "\n".join(lines)

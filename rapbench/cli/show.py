@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rapbench.cli.options import DEFAULTS, METHODS, Backend, DataRoot, MethodList, Model, Seed, Weights
+from rapbench.run.spec import RunSpec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,16 +44,18 @@ def show(
     Each map is the relevance summed over channels, on a scale of its own that is symmetric about zero.
     """
     from rapbench.cli.pictures import picture
-    from rapbench.models.zoo import input_size, load_classifier
-    from rapbench.report.figures import form_of, rendered
+    from rapbench.report.figures import form_of, label, rendered
     from rapbench.report.heatmaps import heatmaps
-    from rapbench.run.store import write_whole
+    from rapbench.results.store import write_whole
+    from rapbench.run import resolve
 
     form = form_of(to)
-    methods = _methods(method, backend)
-    pictures = [picture(text, size=input_size(model), data_root=data_root) for text in images]
+    spec = RunSpec.read(None, {"method": method, "model": model, "weights": weights, "backend": backend, "seed": seed})
+    chosen = resolve.settings(spec)
+    methods = {label(method.thing.title, method.label, backend): method.thing for method in chosen.methods}
+    pictures = [picture(text, size=chosen.size, data_root=data_root) for text in images]
     space = next((shown.label_space for shown in pictures if shown.label_space), "")
-    classifier = load_classifier(model, weights, label_space=space, seed=seed)
+    classifier = resolve.network(spec, space)
     rows: list[Row] = []
     for shown in pictures:
         clean = _clean(classifier, shown, target, seed)
@@ -94,17 +97,6 @@ class Clean:
         return Row(photo=self.photo, caption="\n".join(self.caption), maps=maps, name=name)
 
 
-def _methods(texts: list[str], backend: str) -> dict[str, Method]:
-    """The methods by what the figure calls them."""
-    from rapbench.backends import BACKENDS
-    from rapbench.core.catalogue import split_calls
-    from rapbench.report.figures import label
-
-    calls = split_calls(texts)
-    built = [(call, BACKENDS.load(backend).build(call)) for call in calls]
-    return {label(method.title, str(call), backend): method for call, method in built}
-
-
 def _clean(classifier: Classifier, shown: Picture, target: str | None, seed: int) -> Clean:
     import torch
 
@@ -116,22 +108,23 @@ def _clean(classifier: Classifier, shown: Picture, target: str | None, seed: int
     x = classifier.normalised(image.unsqueeze(0))
     with torch.no_grad():
         logits: Tensor = classifier.module(x)[0]
-    names = _class_names(classifier.label_space)
-    predicted = int(logits.argmax())
-    index = predicted if target is None else _class_index(target, names, len(logits))
-    caption = [
-        _called(index, names),
-        f"logit {logits[index]:.2f}, p = {_probability(float(logits.softmax(0)[index]))}",
-        *([f"predicted {_called(predicted, names)}"] if index != predicted else []),
-    ]
+    names = classifier.classes
+    index = int(logits.argmax()) if target is None else _class_index(target, names, len(logits))
     return Clean(
         model=classifier.module,
         photo=image.permute(1, 2, 0).numpy(),
         x=x,
         target=torch.tensor([index]),
         seeds=torch.tensor([image_seed(seed, shown.id)]),
-        caption=tuple(caption),
+        caption=_caption(logits, index, names),
     )
+
+
+def _caption(logits: Tensor, index: int, names: Sequence[str]) -> tuple[str, ...]:
+    """The explained class, its logit and probability, and the predicted class where it is another."""
+    predicted, p = int(logits.argmax()), float(logits.softmax(0)[index])
+    lines = (_called(index, names), f"logit {logits[index]:.2f}, p = {_probability(p)}")
+    return lines if predicted == index else (*lines, f"predicted {_called(predicted, names)}")
 
 
 def _probability(p: float) -> str:
@@ -180,20 +173,6 @@ def _layer_maps(clean: Clean, title: str, method: Method) -> dict[str, NDArray[A
 def _summed(relevance: Tensor) -> NDArray[Any]:
     """Pixel map (h, w) of relevance (1, C, h, w). Source: Nam et al. 2020, Figure 4."""
     return relevance.double().sum(1)[0].numpy()
-
-
-def _class_names(label_space: str) -> Sequence[str]:
-    """Name of each class index; empty where the classes have no names."""
-    if label_space == "scenes":
-        from rapbench.datasets.scenes import CLASSES
-
-        return CLASSES
-    if label_space == "imagenet":
-        from torchvision.models import ResNet50_Weights
-
-        names: list[str] = ResNet50_Weights.IMAGENET1K_V1.meta["categories"]
-        return names
-    return ()
 
 
 def _called(index: int, names: Sequence[str]) -> str:

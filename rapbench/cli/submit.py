@@ -5,21 +5,21 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import Annotated, cast
 
 import typer
 
-from rapbench.cli.options import typed
+from rapbench.cli.options import specs
 from rapbench.cli.run import run
 from rapbench.core.errors import BadConfig
-from rapbench.run.spec import RunSpec, read_parts
+from rapbench.run.spec import RunSpec
+from rapbench.workers.scheduler import Job, Resources
 
-if TYPE_CHECKING:
-    from rapbench.run.slurm import Resources
-
-_SHARDS_A_TASK = 8
-"""Enough work to be worth a task's start: imports, the model and the first image."""
+_TASKS_A_SHARD = 8
+"""Enough work to be worth a shard's start: imports, the model and the first image."""
+_USUAL = Resources()
 
 PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 """Settings of the command: options that are not its own are those of `rapbench run`."""
@@ -27,57 +27,62 @@ PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 def submit(
     context: typer.Context,
-    partition: Annotated[str | None, typer.Option(help="Slurm partition. [default: the cluster's]")] = None,
-    gpus: Annotated[int, typer.Option(min=0, help="GPUs a task; 0 on a cluster without.")] = 1,
-    cpus: Annotated[int, typer.Option(min=1, help="CPU cores a task.")] = 4,
-    memory: Annotated[str, typer.Option(help="Memory a task.")] = "16G",
-    time: Annotated[str, typer.Option(help="Time limit of a task, after which it is queued again and goes on.")] = (
-        "2:00:00"
-    ),
-    max_parallel: Annotated[int, typer.Option(min=1, help="Tasks that run at the same time.")] = 64,
-    tasks: Annotated[
-        int | None, typer.Option(min=1, help="Tasks in all. [default: one for 8 shards, at most --max-parallel]")
+    scheduler: Annotated[str, typer.Option(help="slurm, or module:Class for one of your own.")] = "slurm",
+    partition: Annotated[
+        str | None, typer.Option(help="The cluster's partition. [default: the cluster's]")
+    ] = _USUAL.partition,
+    gpus: Annotated[int, typer.Option(min=0, help="GPUs a shard; 0 on a cluster without.")] = _USUAL.gpus,
+    cpus: Annotated[int, typer.Option(min=1, help="CPU cores a shard.")] = _USUAL.cpus,
+    memory: Annotated[str, typer.Option(help="Memory a shard.")] = _USUAL.memory,
+    time: Annotated[
+        str, typer.Option(help="Time limit of a shard, after which it is queued again and goes on.")
+    ] = _USUAL.time,
+    max_parallel: Annotated[int, typer.Option(min=1, help="Shards that run at the same time.")] = _USUAL.max_parallel,
+    shards: Annotated[
+        int | None, typer.Option(min=1, help="Shards in all. [default: one for 8 tasks, at most --max-parallel]")
     ] = None,
-    retries: Annotated[int, typer.Option(min=0, help="How often a failed task is tried again, on another node.")] = 2,
+    retries: Annotated[
+        int, typer.Option(min=0, help="How often a failed shard is tried again, on another node.")
+    ] = _USUAL.retries,
     setup: Annotated[
         list[str] | None, typer.Option(help="Shell line before the run, such as 'module load cuda'; repeated.")
     ] = None,
     print_script: Annotated[
-        bool, typer.Option("--print", help="Print a plain sbatch script instead; needs no Slurm here.")
+        bool, typer.Option("--print", help="Print the script instead of queueing it; needs no Slurm here.")
     ] = False,
 ) -> None:
-    """Run on a Slurm cluster as a job array; takes the options of rapbench run as well, --config and --out first.
+    """Run on a cluster as a job array; takes the options of rapbench run as well, --config and --out first.
 
-    Every task is given its part of the shards. Preempted or out of time, it is queued again and goes on where it was.
+    Every shard is given its part of the tasks. Preempted or out of time, it is queued again and goes on where it was.
     """
-    from rapbench.run.slurm import Resources, examine, script
+    from rapbench.workers import jobs
 
     options = _options(context.args)
-    specs = _specs(options)
-    out = _results_folder(specs)
-    resources = Resources(
-        tasks=tasks or max(1, min(max_parallel, -(-_shards(specs) // _SHARDS_A_TASK))),
-        partition=partition,
-        gpus=gpus,
-        cpus=cpus,
-        memory=memory,
-        time=time,
-        max_parallel=max_parallel,
-        retries=retries,
-        setup=tuple(setup or ()),
+    runs, config = specs(options), options.params["config"]
+    out = _results_folder(runs)
+    folder = (out / "jobs").absolute()
+    copy = ["--config", str(_copy(config, folder))] if config else []
+    job = Job(
+        scheduler=scheduler,
+        command=[sys.executable, "-m", "rapbench", "run", *context.args, *copy],
+        shards=shards or max(1, min(max_parallel, -(-_tasks(runs) // _TASKS_A_SHARD))),
+        folder=folder,
+        resources=_resources(context),
     )
+    chosen = jobs.scheduler(scheduler)
+    script = chosen.script(job)
+    if not print_script:
+        chosen.examine(job)
+    _make(folder, config)
     if print_script:
-        typer.echo(script(["rapbench", "run", *context.args], resources, out / "jobs"), nl=False)
-        return
-    examine(resources, out)
-    folder = out / "jobs"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        kept = _kept(options.params["config"], folder)
-    except OSError as error:
-        raise BadConfig(f"cannot write to {folder}: {error.strerror}; choose another --out") from error
-    job = _submitted([sys.executable, "-m", "rapbench", "run", *context.args, *kept], resources, folder)
-    typer.echo(f"job {job}: {resources.tasks} tasks; rapbench status --out {out} shows how far they are")
+        typer.echo(script, nl=False)
+    else:
+        typer.echo(f"job {jobs.queued(job)}: {job.shards} shards; rapbench status --out {out} shows how far they are")
+
+
+def _resources(context: typer.Context) -> Resources:
+    given = {field.name: context.params[field.name] for field in fields(Resources)}
+    return Resources(**{**given, "setup": tuple(given["setup"] or ())})
 
 
 def _options(arguments: Sequence[str]) -> typer.Context:
@@ -91,49 +96,32 @@ def _options(arguments: Sequence[str]) -> typer.Context:
     return context
 
 
-def _specs(options: typer.Context) -> Mapping[str, RunSpec]:
-    names = [name.strip() for value in options.params["part"] or [] for name in value.split(",")]
-    return read_parts(options.params["config"], typed(options), names)
-
-
-def _results_folder(specs: Mapping[str, RunSpec]) -> Path:
-    folders = {spec.out for spec in specs.values()}
+def _results_folder(runs: Mapping[str, RunSpec]) -> Path:
+    folders = {spec.out for spec in runs.values()}
     if len(folders) > 1:
         raise BadConfig(f"the parts write to {len(folders)} folders; give one --out, or submit them one by one")
     return folders.pop()
 
 
-def _shards(specs: Mapping[str, RunSpec]) -> int:
-    """How many shards the runs have; names and data are checked on the way."""
-    from rapbench.backends import BACKENDS
-    from rapbench.core.catalogue import parse_call
-    from rapbench.datasets import DATASETS
-    from rapbench.models.zoo import input_size
+def _tasks(runs: Mapping[str, RunSpec]) -> int:
+    """How many tasks the runs have; that a run would accept their settings is checked on the way."""
+    from rapbench.run import resolve
     from rapbench.run.plan import blocks
 
-    count = 0
-    for spec in specs.values():
-        methods = [BACKENDS.load(spec.backend).build(parse_call(text)) for text in spec.method]
-        call = parse_call(spec.dataset)
-        dataset = DATASETS.build(call, data_root=spec.data_root, size=input_size(spec.model))
-        images = spec.limit or DATASETS.load(call.name).default_limit or len(dataset)
-        count += len(methods) * len(blocks(images))
-    return count
+    images = [(spec, resolve.wanted(spec, resolve.rehearse(spec))) for spec in runs.values()]
+    return sum(len(resolve.settings(spec).methods) * len(blocks(count)) for spec, count in images)
 
 
-def _kept(config: Path | None, folder: Path) -> list[str]:
-    """Options that name a copy of the config: a task that starts or goes on later reads what was submitted."""
-    if config is None:
-        return []
-    content = config.read_bytes()
-    copy = folder / f"{config.stem}.{hashlib.sha256(content).hexdigest()[:8]}.toml"
-    copy.write_bytes(content)
-    return ["--config", str(copy)]
+def _copy(config: Path, folder: Path) -> Path:
+    """Where a copy of the config is put: a shard that starts or goes on later reads what was submitted."""
+    return folder / f"{config.stem}.{hashlib.sha256(config.read_bytes()).hexdigest()[:8]}.toml"
 
 
-def _submitted(command: Sequence[str], resources: Resources, folder: Path) -> str:
+def _make(folder: Path, config: Path | None) -> None:
+    """The folder, with its copy of the config."""
     try:
-        from rapbench.run import cluster
-    except ModuleNotFoundError as error:
-        raise BadConfig('submit needs submitit: pip install "rapbench[slurm]"; --print does not') from error
-    return cluster.submit(command, resources, folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        if config:
+            _copy(config, folder).write_bytes(config.read_bytes())
+    except OSError as error:
+        raise BadConfig(f"cannot write to {folder}: {error.strerror}; choose another --out") from error

@@ -1,4 +1,4 @@
-"""Seeds per image, so that no number depends on batch size, order or sharding."""
+"""Seeds per image, so that no number depends on batch size, order or how a run is shared."""
 
 import hashlib
 

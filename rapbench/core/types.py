@@ -7,8 +7,8 @@ image, L perturbation steps, S statistics of an image.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, runtime_checkable
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -78,26 +78,30 @@ class Dataset(Protocol):
 class Classifier:
     """A network with everything that belongs to its weights.
 
+    A family leaves `name`, `digest` and `size` to `models.load_classifier`, and `title` where the usual one will do.
+
     Attributes:
-        name: catalogue name, for example 'vgg16'.
-        title: what tables print, for example 'vgg16 (width 1/8, scenes weights)'.
-        weights: name of the weights, for example 'IMAGENET1K_V1', 'scenes', 'random' or a file's name.
-        digest: SHA-256 over the state dict; enters the key of every result.
         module: maps normalised images (N, C, H, W) to logits (N, K); in evaluation mode.
-        label_space: whose class indices the logits use, as in `Dataset.label_space`.
+        weights: name of the weights, for example 'IMAGENET1K_V1', 'scenes', 'random' or a file's name.
+        label_space: whose class indices the logits use, as in `Dataset.label_space`; empty where that is not known.
+        classes: name of each class index; empty where the classes have no names.
         mean: per-channel mean that normalisation subtracts, in [0, 1]; as many as the network has input channels.
         std: per-channel divisor of the normalisation.
+        name: catalogue name, for example 'vgg16'.
+        title: what tables print, for example 'vgg16 (width 1/8, scenes weights)'.
+        digest: SHA-256 over the state dict; enters the key of every result.
         size: side in pixels of the square input.
     """
 
-    name: str
-    title: str
-    weights: str
-    digest: str
     module: nn.Module
+    weights: str
     label_space: str
+    classes: tuple[str, ...] = ()
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    name: str = ""
+    title: str = ""
+    digest: str = ""
     size: int = 224
 
     def normalised(self, images: Tensor) -> Tensor:
@@ -108,6 +112,38 @@ class Classifier:
     def black(self) -> tuple[float, ...]:
         """What a black pixel is in network space, per channel."""
         return tuple(-m / s for m, s in zip(self.mean, self.std, strict=True))
+
+
+Training = Callable[[], "tuple[Tensor, Tensor]"]
+"""Images (N, C, H, W) uint8 and labels (N,) int64 that a data set offers to train on, read when called."""
+
+
+@runtime_checkable
+class Family(Protocol):
+    """Networks of one name: which weights they can have, and where these come from."""
+
+    @property
+    def size(self) -> int:
+        """Side in pixels of the square input."""
+        ...
+
+    def default_weights(self, label_space: str) -> str:
+        """The weights that 'auto' stands for on images of that label space."""
+        ...
+
+    def absent(self, weights: str) -> str:
+        """Where weights come from that are not on this machine yet, in a sentence; empty where they are."""
+        ...
+
+    def load(self, weights: str, *, seed: int, training: Training | None = None) -> Classifier:
+        """The network with those weights.
+
+        Args:
+            weights: a name, or a weight file.
+            seed: of random weights.
+            training: what the data set offers to train on, None where it offers nothing.
+        """
+        ...
 
 
 class Method(Protocol):
@@ -141,41 +177,77 @@ class Complete(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Images with their annotations, as a network takes them. A new annotation is one field.
+
+    Attributes:
+        ids: the data set's names of the images.
+        x: (N, C, H, W) normalised input.
+        boxes: per image (B, 4) or None.
+        mask: per image (H, W) uint8 or None.
+        label: (N,) int64, -1 where unknown; None where no label is in the network's terms.
+        seeds: (N,) int64, one an image, of everything random about it.
+    """
+
+    ids: tuple[str, ...]
+    x: Tensor
+    boxes: tuple[Tensor | None, ...]
+    mask: tuple[Tensor | None, ...]
+    label: Tensor | None
+    seeds: Tensor
+
+    def head(self, count: int) -> Batch:
+        """The first `count` images."""
+        values = ((field.name, getattr(self, field.name)) for field in fields(self))
+        first: dict[str, Any] = {name: value if value is None else value[:count] for name, value in values}
+        return Batch(**first)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """What a metric may ask of the network that was explained.
+
+    Attributes:
+        classify: (M, C, H, W) -> logits (M, K) of any number of inputs, without gradients, in batches that fit.
+        explain: x (M, C, H, W), target (M,), seeds (M,) -> relevance (M, C, H, W) by the method that is scored.
+        black: value of a black pixel per channel, in network space.
+    """
+
+    classify: Callable[[Tensor], Tensor]
+    explain: Callable[[Tensor, Tensor, Tensor], Tensor]
+    black: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Explained:
     """A batch of images with the relevance one method gave them: what a metric sees.
 
     Attributes:
+        batch: the images.
+        network: what was explained.
         relevance: (N, C, H, W) signed relevance.
-        x: (N, C, H, W) normalised input.
         logits: (N, K) of the clean input.
         target: (N,) int64, the explained class.
-        boxes: per image (B, 4) or None.
-        mask: per image (H, W) uint8 or None.
-        classify: (M, C, H, W) -> logits (M, K) of any number of inputs, without gradients, in batches that fit.
-        explain: x (M, C, H, W), target (M,), seeds (M,) -> relevance (M, C, H, W) by the same method.
-        seeds: (N,) int64, one an image, of everything random about it.
-        black: value of a black pixel per channel, in network space.
         total: (N,) what the relevance of an image should sum to, None where the method promises nothing.
-        label: (N,) int64, -1 where unknown; None where no label is in the classes' terms.
     """
 
+    batch: Batch
+    network: Network
     relevance: Tensor
-    x: Tensor
     logits: Tensor
     target: Tensor
-    boxes: tuple[Tensor | None, ...]
-    mask: tuple[Tensor | None, ...]
-    classify: Callable[[Tensor], Tensor]
-    explain: Callable[[Tensor, Tensor, Tensor], Tensor]
-    seeds: Tensor
-    black: tuple[float, ...]
     total: Tensor | None = None
-    label: Tensor | None = None
 
     def head(self, count: int) -> Explained:
         """The first `count` images."""
-        fields = ("relevance", "x", "logits", "target", "boxes", "mask", "seeds", "total", "label")
-        return replace(self, **{key: values[:count] for key in fields if (values := getattr(self, key)) is not None})
+        return Explained(
+            batch=self.batch.head(count),
+            network=self.network,
+            relevance=self.relevance[:count],
+            logits=self.logits[:count],
+            target=self.target[:count],
+            total=None if self.total is None else self.total[:count],
+        )
 
     @property
     def pixels(self) -> Tensor:

@@ -12,10 +12,10 @@ from weakref import WeakKeyDictionary
 from torch import Tensor, nn
 
 from rapbench.core.errors import BadConfig
+from rapbench.methods.signals.directions import composite, weight_direction, weighted_layers
+from rapbench.methods.signals.patterns import Estimator, Patterns, parameters_of
 from rapbench.relprop.graph import Graph, propagate
 from rapbench.relprop.layers import BatchNorm, Weighted
-from rapbench.relprop.patterns import Estimator, Patterns, parameters_of
-from rapbench.relprop.signal import composite, weight_direction, weighted_layers
 from rapbench.relprop.trace import trace
 
 _PREPARED: WeakKeyDictionary[nn.Module, dict[object, dict[str, Tensor]]] = WeakKeyDictionary()

@@ -11,16 +11,15 @@ import torch
 from torch.nn import functional
 
 from rapbench.core.errors import BadConfig
+from rapbench.core.rows import vectors
 from rapbench.core.types import Direction, Explained, Need, Variant
+from rapbench.metrics.masked import masked_scores, picture, ranks, up_to
 from rapbench.metrics.undefined import constant, is_constant, non_finite, num_non_finite
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pandas import DataFrame
     from torch import Tensor
-
-NUM_INPUTS = 128
-"""Degraded inputs built and classified at once: bounds memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +63,7 @@ class Degradation:
         non_finites, uniform = num_non_finite(explained.relevance), is_constant(pixels)
         probability = pixels.new_full((len(pixels), self.steps + 1), torch.nan)
         images = ((non_finites == 0) & ~uniform).nonzero().squeeze(1)
-        probability[images] = self._curves(explained, images, _places(scores[images]))
+        probability[images] = self._curves(explained, images, ranks(scores[images], descending=True))
         return {"probability": probability, "num_non_finite": non_finites, "constant": uniform.long()}
 
     def variants(self, *, signed: bool) -> Mapping[str, Variant]:
@@ -74,21 +73,17 @@ class Degradation:
 
     def _curves(self, explained: Explained, images: Tensor, place: Tensor) -> Tensor:
         """Probabilities (M, L + 1) of the chosen images, whose patches go in the order of place (M, h, w)."""
-        target = explained.target[images]
-        curves = place.new_empty((len(images), self.steps + 1), dtype=torch.float64)
-        curves[:, :1] = _probability(explained.logits[images].unsqueeze(1), target)
-        counts = torch.arange(1, self.steps + 1, device=place.device).view(-1, 1, 1)
-        num_images = max(1, NUM_INPUTS // self.steps)
-        for i in range(0, len(images), num_images):
-            some = slice(i, i + num_images)
-            x = explained.x[images[some]]
-            ranked, filled = self._spread(place[some], x), self._spread(self._means(x), x).unsqueeze(1)
-            for k in range(0, self.steps, NUM_INPUTS):
-                gone = ranked.unsqueeze(1) < counts[k : k + NUM_INPUTS]  # (M, L, H, W)
-                inputs = torch.where(gone.unsqueeze(2), filled, x.unsqueeze(1))  # (M, L, C, H, W)
-                logits = explained.classify(inputs.flatten(0, 1)).reshape(*gone.shape[:2], -1)
-                curves[some, k + 1 : k + 1 + NUM_INPUTS] = _probability(logits, target[some])
-        return curves
+        x, target = explained.batch.x[images], explained.target[images]
+        degraded = masked_scores(
+            explained.network.classify,
+            x,
+            rank=self._spread(place, x),
+            spans=up_to(torch.arange(1, self.steps + 1)),
+            replacement=picture(self._spread(self._means(x), x)),
+            score=lambda logits, some: _probability(logits, target[some]),
+            num_scores=1,
+        )
+        return torch.cat([_probability(explained.logits[images], target), degraded.squeeze(2)], 1)
 
     def _sums(self, values: Tensor) -> Tensor:
         """Sum (N, C, h, w) of values (N, C, H, W) in each patch."""
@@ -108,22 +103,14 @@ class Degradation:
         return large[..., : x.shape[2], : x.shape[3]]
 
 
-def _places(scores: Tensor) -> Tensor:
-    """Place (N, h, w) of every patch from the highest score down; ties in row-major order."""
-    order = torch.argsort(scores.flatten(1), dim=1, descending=True, stable=True)
-    numbers = torch.arange(order.shape[1], device=order.device).expand_as(order)
-    return torch.empty_like(order).scatter_(1, order, numbers).view(scores.shape)
-
-
 def _probability(logits: Tensor, target: Tensor) -> Tensor:
-    """Softmax (M, L) float64 of the targets (M,) given logits (M, L, K)."""
-    index = target.view(-1, 1, 1).expand(*logits.shape[:2], 1)
-    return logits.double().softmax(2).gather(2, index).squeeze(2)
+    """Softmax (M, 1) float64 of the targets (M,) given logits (M, K)."""
+    return logits.double().softmax(1).gather(1, target.unsqueeze(1))
 
 
 def _falls(rows: DataFrame) -> NDArray[np.float64]:
     """How far (N, L + 1) the probability has fallen at each step."""
-    curve = np.stack(rows["probability"].to_list()).astype(np.float64)
+    curve = vectors(rows, "probability")
     falls: NDArray[np.float64] = curve[:, :1] - curve
     return falls
 

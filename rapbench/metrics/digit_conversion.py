@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from rapbench.core.errors import BadConfig
+from rapbench.core.rows import vectors
 from rapbench.core.types import Explained, Need, Variant
 from rapbench.metrics.undefined import non_finite, num_non_finite
 
@@ -64,7 +65,7 @@ class DigitConversion:
         n, num_classes = explained.logits.shape
         if max(max(pair) for pair in self.conversions) >= num_classes:
             raise BadConfig(f"digit_conversion: {self.pairs} names a class that a network of {num_classes} lacks")
-        label = explained.target.new_full((n,), -1) if explained.label is None else explained.label
+        label = explained.target.new_full((n,), -1) if explained.batch.label is None else explained.batch.label
         scores = self._scores(explained, label)
         columns = {
             "origin": label.clone(),
@@ -73,14 +74,14 @@ class DigitConversion:
             "num_erased": torch.zeros_like(explained.logits, dtype=torch.int64),
             "num_non_finite": num_non_finite(explained.relevance) + num_non_finite(scores),
         }
-        black = torch.tensor(explained.black).to(explained.x).view(-1, 1, 1)
+        black = torch.tensor(explained.network.black).to(explained.batch.x).view(-1, 1, 1)
         for o, t in self.conversions:
             images = (label == o).nonzero().squeeze(1)
             if not len(images):
                 continue
-            x = explained.x[images]
+            x = explained.batch.x[images]
             gone = erased(scores[images, o] - scores[images, t], self.pixels, (x != black).any(1))
-            logits = explained.classify(torch.where(gone.unsqueeze(1), black, x)).double()
+            logits = explained.network.classify(torch.where(gone.unsqueeze(1), black, x)).double()
             clean = explained.logits[images].double()
             columns["log_odds"][images, t] = clean[:, o] - clean[:, t]
             columns["log_odds_erased"][images, t] = logits[:, o] - logits[:, t]
@@ -90,13 +91,13 @@ class DigitConversion:
     def _scores(self, explained: Explained, label: Tensor) -> Tensor:
         """Pixel maps (N, K, H, W) float64 of the classes that an image's conversions compare; 0 for others."""
         n, num_classes = explained.logits.shape
-        scores = explained.pixels.new_zeros(n, num_classes, *explained.x.shape[2:])
+        scores = explained.pixels.new_zeros(n, num_classes, *explained.batch.x.shape[2:])
         for k in sorted({digit for pair in self.conversions for digit in pair}):
             origins = [o for o, t in self.conversions if k in {o, t}]
             images = torch.isin(label, label.new_tensor(origins)).nonzero().squeeze(1)
             if len(images):
                 target = torch.full_like(images, k)
-                relevance = explained.explain(explained.x[images], target, explained.seeds[images])
+                relevance = explained.network.explain(explained.batch.x[images], target, explained.batch.seeds[images])
                 scores[images, k] = relevance.double().sum(1)
         return scores
 
@@ -145,7 +146,7 @@ def _flipped(rows: DataFrame, pair: Pair) -> NDArray[np.float64]:
 
 def _column(rows: DataFrame, name: str, pair: Pair) -> NDArray[np.float64]:
     origin, target = pair
-    values = np.stack(rows[name].to_list()).astype(np.float64)[:, target]
+    values = vectors(rows, name)[:, target]
     return np.where(rows["origin"] == origin, values, np.nan)
 
 

@@ -39,7 +39,7 @@ class OutsideInside:
 
     def __call__(self, explained: Explained) -> dict[str, Tensor]:
         pixels = explained.pixels
-        inside = union_of_boxes(explained.boxes, pixels.shape).to(pixels.device)
+        inside = union_of_boxes(explained.batch.boxes, pixels.shape).to(pixels.device)
         outside = ~inside & inside.any(2, keepdim=True).any(1, keepdim=True)  # without a box there is neither
         positive, negative = pixels.clamp(min=0), (-pixels).clamp(min=0)
         return {

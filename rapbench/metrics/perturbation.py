@@ -11,7 +11,9 @@ import numpy as np
 import torch
 
 from rapbench.core.errors import BadConfig
+from rapbench.core.rows import vectors
 from rapbench.core.types import Direction, Explained, Need, Variant
+from rapbench.metrics.masked import colour, masked_scores, ranks, up_to
 from rapbench.metrics.undefined import constant, is_constant, misclassified, non_finite, num_non_finite
 
 if TYPE_CHECKING:
@@ -19,10 +21,9 @@ if TYPE_CHECKING:
     from pandas import DataFrame
     from torch import Tensor
 
-NUM_INPUTS = 128
-"""Perturbed inputs built and classified at once: bounds memory."""
-
 _OUTCOMES = ("accuracy", "probability", "logit")
+_DIRECTION: Mapping[str, Direction] = {"lerf": "lower", "morf": "higher"}
+_ERASED_SIGN = {"lerf": "num_negative", "morf": "num_positive"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,7 @@ class Perturbation:
             image's own seed, the same for LeRF and MoRF.
         fill: what LeRF does once no negative pixel is left, and MoRF once no positive one is: 'continue' in the order
             of relevance; 'stop', so that later steps change nothing.
+        orders: 'lerf' or 'morf' alone takes half the forward passes and leaves ABPC out.
         images: perturb only the first so many images of a run; all by default.
 
     Source: Nam et al. 2020, Figure 7; Samek et al. 2017 for AOPC, LeRF and ABPC.
@@ -56,6 +58,7 @@ class Perturbation:
     space: Literal["net", "raw"] = "net"
     ties: Literal["row_major", "random"] = "row_major"
     fill: Literal["continue", "stop"] = "continue"
+    orders: Literal["both", "lerf", "morf"] = "both"
     images: int | None = field(default=None, metadata={"selection": True})
 
     def __post_init__(self) -> None:
@@ -77,25 +80,22 @@ class Perturbation:
             "num_non_finite": non_finites,
             "constant": uniform.long(),
         }
-        for order, descending in (("lerf", False), ("morf", True)):
+        for order in self._orders:
             curves = pixels.new_full((len(pixels), self.steps + 1, len(_OUTCOMES)), torch.nan)
-            rank = self._ranks(pixels[images], explained.seeds[images.cpu()], descending=descending)
-            curves[images] = self._curves(explained, images, rank)
+            curves[images] = self._curves(explained, images, self._ranks(explained, images, order))
             columns |= {f"{order}_{name}": curve for name, curve in zip(_OUTCOMES, curves.unbind(2), strict=True)}
         return columns
 
     def variants(self, *, signed: bool) -> Mapping[str, Variant]:
         variants: dict[str, Variant] = {}
         for outcome in _OUTCOMES:
-            variants |= {
-                f"lerf_aopc_{outcome}": _variant("lower", partial(_aopc, name=f"lerf_{outcome}")),
-                f"morf_aopc_{outcome}": _variant("higher", partial(_aopc, name=f"morf_{outcome}")),
-                f"abpc_{outcome}": _variant("higher", partial(_abpc, name=outcome)),
-            }
-        return variants | {
-            "lerf_share_short": _variant("lower", partial(self._short, name="num_negative")),
-            "morf_share_short": _variant("lower", partial(self._short, name="num_positive")),
-        }
+            for order in self._orders:
+                aopc = partial(_aopc, name=f"{order}_{outcome}")
+                variants[f"{order}_aopc_{outcome}"] = _variant(_DIRECTION[order], aopc)
+            if self.orders == "both":
+                variants[f"abpc_{outcome}"] = _variant("higher", partial(_abpc, name=outcome))
+        short = {order: partial(self._short, name=_ERASED_SIGN[order]) for order in self._orders}
+        return variants | {f"{order}_share_short": _variant("lower", share) for order, share in short.items()}
 
     def _short(self, rows: DataFrame, name: str) -> NDArray[np.float64]:
         """100 (N, 1) where an image has fewer such pixels than all steps erase, else 0."""
@@ -108,9 +108,15 @@ class Perturbation:
                 f"perturbation: {self.steps} steps of {self.pixels} pixels erase {erased}, but the image has {size}"
             )
 
-    def _ranks(self, pixels: Tensor, seeds: Tensor, *, descending: bool) -> Tensor:
+    @property
+    def _orders(self) -> tuple[str, ...]:
+        return ("lerf", "morf") if self.orders == "both" else (self.orders,)
+
+    def _ranks(self, explained: Explained, images: Tensor, order: str) -> Tensor:
         """Place (N, H, W) int32 of every pixel in the order of erasure; what is never erased comes after all steps."""
-        ties = shuffles(seeds, pixels[0].numel()) if self.ties == "random" and len(seeds) else None
+        pixels, descending = explained.pixels[images], order == "morf"
+        random = self.ties == "random" and len(images)
+        ties = shuffles(explained.batch.seeds[images.cpu()], pixels[0].numel()) if random else None
         rank = ranks(pixels, descending=descending, ties=ties)
         if self.fill == "continue":
             return rank
@@ -118,32 +124,22 @@ class Perturbation:
 
     def _curves(self, explained: Explained, images: Tensor, rank: Tensor) -> Tensor:
         """Outcomes (N, L + 1, 3) of the chosen images, erased in the order of rank (N, H, W)."""
-        curves = rank.new_empty((len(images), self.steps + 1, len(_OUTCOMES)), dtype=torch.float64)
-        curves[:, :1] = outcomes(explained.logits[images].unsqueeze(1), explained.target[images].unsqueeze(1))
+        x, target = explained.batch.x[images], explained.target[images]
+        step = torch.arange(self.steps + 1, device=x.device)
         num_erased = (rank < self.pixels * self.steps).sum((1, 2))
-        num_steps = -(num_erased // -self.pixels)  # later ones erase nothing more
-        for steps in sorted(set(num_steps.tolist())):
-            alike = (num_steps == steps).nonzero().squeeze(1)
-            curves[alike, 1 : steps + 1] = self._steps(explained, images[alike], rank[alike], steps)
-            curves[alike, steps + 1 :] = curves[alike, steps : steps + 1]
-        return curves
-
-    def _steps(self, explained: Explained, images: Tensor, rank: Tensor, steps: int) -> Tensor:
-        """Outcomes (N, L, 3) of the chosen images after each of the first steps."""
-        target = explained.target[images].unsqueeze(1)
-        erased = torch.tensor(explained.black if self.space == "raw" else (0.0,)).to(explained.x).view(-1, 1, 1)
-        counts = self.pixels * torch.arange(1, steps + 1, device=rank.device).view(-1, 1, 1)
-        curves = rank.new_empty((len(images), steps, len(_OUTCOMES)), dtype=torch.float64)
-        num_images = max(1, NUM_INPUTS // max(1, steps))
-        for i in range(0, len(images), num_images):
-            some = slice(i, i + num_images)
-            x = explained.x[images[some]].unsqueeze(1)
-            for k in range(0, steps, NUM_INPUTS):
-                gone = rank[some].unsqueeze(1) < counts[k : k + NUM_INPUTS]  # (N, L, H, W)
-                inputs = torch.where(gone.unsqueeze(2), erased, x)  # (N, L, C, H, W) in the memory format of x
-                logits = explained.classify(inputs.flatten(0, 1)).reshape(*gone.shape[:2], -1)
-                curves[some, k : k + NUM_INPUTS] = outcomes(logits, target[some])
-        return curves
+        last = -(num_erased // -self.pixels).unsqueeze(1)  # steps after it erase nothing more
+        erased = masked_scores(
+            explained.network.classify,
+            x,
+            rank,
+            spans=up_to(self.pixels * step[1:]),
+            replacement=colour(explained.network.black if self.space == "raw" else (0.0,), x),
+            score=lambda logits, some: outcomes(logits, target[some]),
+            num_scores=len(_OUTCOMES),
+            wanted=step[1:] <= last if self.fill == "stop" else None,
+        )
+        clean = outcomes(explained.logits[images], target).unsqueeze(1)
+        return torch.cat([clean, erased], 1).take_along_dim(step.minimum(last).unsqueeze(2), 1)
 
 
 def shuffles(seeds: Tensor, size: int) -> Tensor:
@@ -152,44 +148,24 @@ def shuffles(seeds: Tensor, size: int) -> Tensor:
     return torch.stack(drawn)
 
 
-def ranks(pixels: Tensor, *, descending: bool, ties: Tensor | None = None) -> Tensor:
-    """Place (N, H, W) int32 of every pixel in the order of its map's values.
-
-    Pixels of equal value follow one another as in `ties` (N, H · W), row by row without it.
-    """
-    values = pixels.flatten(1)
-    if ties is None:
-        order = torch.argsort(values, dim=1, descending=descending, stable=True)
-    else:
-        first = ties.to(values.device)
-        order = first.gather(1, torch.argsort(values.gather(1, first), dim=1, descending=descending, stable=True))
-    places = torch.arange(order.shape[1], dtype=torch.int32, device=order.device)
-    return torch.empty_like(order, dtype=torch.int32).scatter_(1, order, places.expand_as(order)).view(pixels.shape)
-
-
 def outcomes(logits: Tensor, target: Tensor) -> Tensor:
-    """Accuracy, probability and logit (N, L, 3) float64 of the targets (N, 1) given logits (N, L, K)."""
-    wide = logits.double()
-    index = target.unsqueeze(2).expand(*wide.shape[:2], 1)
-    logit = wide.gather(2, index)
-    accuracy = wide.argmax(2, keepdim=True) == index
-    return torch.cat([accuracy.double(), (logit - wide.logsumexp(2, keepdim=True)).exp(), logit], dim=2)
-
-
-def _curve(rows: DataFrame, name: str) -> NDArray[np.float64]:
-    return np.concatenate(rows[name].to_list()).reshape(len(rows), -1).astype(np.float64)
+    """Accuracy, probability and logit (M, 3) float64 of the targets (M,) given logits (M, K)."""
+    wide, index = logits.double(), target.unsqueeze(1)
+    logit = wide.gather(1, index)
+    accuracy = wide.argmax(1, keepdim=True) == index
+    return torch.cat([accuracy.double(), (logit - wide.logsumexp(1, keepdim=True)).exp(), logit], dim=1)
 
 
 def _aopc(rows: DataFrame, name: str) -> NDArray[np.float64]:
     """Mean drop (N, 1) of a curve from its step 0."""
-    curve = _curve(rows, name)
+    curve = vectors(rows, name)
     drops: NDArray[np.float64] = (curve[:, :1] - curve).mean(axis=1, keepdims=True)
     return drops
 
 
 def _abpc(rows: DataFrame, name: str) -> NDArray[np.float64]:
     """Mean gap (N, 1) of the LeRF curve above the MoRF curve."""
-    gap = _curve(rows, f"lerf_{name}") - _curve(rows, f"morf_{name}")
+    gap = vectors(rows, f"lerf_{name}") - vectors(rows, f"morf_{name}")
     gaps: NDArray[np.float64] = gap.mean(axis=1, keepdims=True)
     return gaps
 

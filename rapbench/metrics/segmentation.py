@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import torch
 
+from rapbench.core.rows import vectors
 from rapbench.core.types import VOID, Explained, Need, Variant
 from rapbench.metrics.undefined import non_finite, num_non_finite
 
@@ -43,7 +44,7 @@ class Segmentation:
 
     def __call__(self, explained: Explained) -> dict[str, Tensor]:
         pixels = explained.pixels
-        mask = _stacked(explained.mask, pixels)
+        mask = _stacked(explained.batch.mask, pixels)
         classes = (mask == 1, mask == 0, mask == VOID)
         sizes = _sizes(classes)
         counts = {f"counts_{name}": _counts(pixels > at, classes, sizes) for name, at in thresholds(pixels).items()}
@@ -146,7 +147,7 @@ def _void_is_object(counts: NDArray[np.float64]) -> NDArray[np.float64]:
 @cache
 def _column(name: str) -> Callable[[DataFrame], NDArray[np.float64]]:
     """Reads a column of counts (N, 6); one function a column, so that what shares it is read and resampled once."""
-    return lambda rows: np.concatenate(rows[name].to_list()).reshape(len(rows), -1).astype(np.float64)
+    return lambda rows: vectors(rows, name)
 
 
 def _no_mask(rows: DataFrame) -> NDArray[np.bool_]:

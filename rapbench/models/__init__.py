@@ -1,12 +1,27 @@
-"""Classifiers: torchvision's architectures, two narrow ones with embedded weights, Keras' VGG-16. Imports none."""
+"""Families of networks, one file each. This file names them and imports none.
+
+A family has a `size`, says what its `default_weights` are and which are `absent`, and loads a `Classifier`: see
+`core.types.Family`. One from outside is named `module:attribute` on the command line.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from rapbench.core.catalogue import Catalogue, Entry
+from rapbench.core.errors import BadConfig
 
-_SUMMARIES = {
+if TYPE_CHECKING:
+    from rapbench.core.types import Classifier, Family, Training
+
+_NAMES: dict[str, str | Entry] = {
     "alexnet": "AlexNet (Krizhevsky et al. 2012)",
     "vgg11": "VGG, 11 layers (Simonyan and Zisserman 2015)",
     "vgg13": "VGG, 13 layers (Simonyan and Zisserman 2015)",
-    "vgg16": "VGG, 16 layers (Simonyan and Zisserman 2015); embedded weights for scenes",
+    "vgg16": Entry(
+        "rapbench.models.narrow:VGG16", "VGG, 16 layers (Simonyan and Zisserman 2015); embedded weights for scenes"
+    ),
     "vgg19": "VGG, 19 layers (Simonyan and Zisserman 2015)",
     "vgg11_bn": "VGG, 11 layers, batch norm (Simonyan and Zisserman 2015)",
     "vgg13_bn": "VGG, 13 layers, batch norm (Simonyan and Zisserman 2015)",
@@ -14,7 +29,9 @@ _SUMMARIES = {
     "vgg19_bn": "VGG, 19 layers, batch norm (Simonyan and Zisserman 2015)",
     "resnet18": "ResNet, 18 layers (He et al. 2016)",
     "resnet34": "ResNet, 34 layers (He et al. 2016)",
-    "resnet50": "ResNet, 50 layers (He et al. 2016); embedded weights for scenes",
+    "resnet50": Entry(
+        "rapbench.models.narrow:RESNET50", "ResNet, 50 layers (He et al. 2016); embedded weights for scenes"
+    ),
     "resnet101": "ResNet, 101 layers (He et al. 2016)",
     "resnet152": "ResNet, 152 layers (He et al. 2016)",
     "resnext50_32x4d": "ResNeXt, 50 layers (Xie et al. 2017)",
@@ -27,8 +44,8 @@ _SUMMARIES = {
     "densenet161": "DenseNet, 161 layers (Huang et al. 2017)",
     "densenet169": "DenseNet, 169 layers (Huang et al. 2017)",
     "densenet201": "DenseNet, 201 layers (Huang et al. 2017)",
-    "googlenet": "GoogLeNet (Szegedy et al. 2015)",
-    "inception_v3": "Inception v3 (Szegedy et al. 2016)",
+    "googlenet": Entry("rapbench.models.zoo:GOOGLENET", "GoogLeNet (Szegedy et al. 2015)"),
+    "inception_v3": Entry("rapbench.models.zoo:INCEPTION_V3", "Inception v3 (Szegedy et al. 2016)"),
     "mobilenet_v2": "MobileNet v2 (Sandler et al. 2018)",
     "mnasnet0_5": "MnasNet, width 0.5 (Tan et al. 2019)",
     "mnasnet0_75": "MnasNet, width 0.75 (Tan et al. 2019)",
@@ -38,19 +55,77 @@ _SUMMARIES = {
     "shufflenet_v2_x1_0": "ShuffleNet v2, width 1.0 (Ma et al. 2018)",
     "shufflenet_v2_x1_5": "ShuffleNet v2, width 1.5 (Ma et al. 2018)",
     "shufflenet_v2_x2_0": "ShuffleNet v2, width 2.0 (Ma et al. 2018)",
+    "mnist_cnn": Entry(
+        "rapbench.models.digits:MNIST_CNN", "the digit network of Shrikumar et al. 2017; trained when first needed"
+    ),
+    "vgg16_keras": Entry(
+        "rapbench.models.keras:VGG16_KERAS",
+        "VGG-16 with its authors' weights and preprocessing, as Caffe and Keras ship it; needs --weights FILE",
+    ),
 }
+"""What each network is, with where its name leads if that is more than a function of torchvision's."""
 
 MODELS = Catalogue(
     "model",
-    {name: Entry(f"torchvision.models:{name}", summary) for name, summary in _SUMMARIES.items()}
-    | {
-        "mnist_cnn": Entry(
-            "rapbench.models.digits:mnist_cnn",
-            "the digit network of Shrikumar et al. 2017; trained when first needed",
-        ),
-        "vgg16_keras": Entry(
-            "rapbench.models.keras:vgg16_keras",
-            "VGG-16 with its authors' weights and preprocessing, as Caffe and Keras ship it; needs --weights FILE",
-        ),
+    {
+        name: entry if isinstance(entry, Entry) else Entry(f"torchvision.models:{name}", entry)
+        for name, entry in _NAMES.items()
     },
 )
+
+
+def family(name: str) -> Family:
+    """The family that a name of MODELS leads to, or `module:attribute` of code from outside.
+
+    A function of torchvision's form, called with `weights=None` and `num_classes`, makes a family too.
+
+    Raises:
+        UnknownName: no such name.
+        BadConfig: what it leads to is neither a family nor such a function.
+    """
+    from rapbench.core.types import Family
+    from rapbench.models.zoo import Architecture
+
+    found = MODELS.load(name)
+    if isinstance(found, Family) and not isinstance(found, type):
+        return found
+    if not callable(found):
+        raise BadConfig(
+            f"{name} is neither a family of networks, with size, default_weights, absent and load, "
+            "nor a function that is called as torchvision's models"
+        )
+    return Architecture(name=name, function=found)
+
+
+def load_classifier(
+    name: str, weights: str, *, label_space: str, seed: int, training: Training | None = None
+) -> Classifier:
+    """The classifier of that name and those weights, in evaluation mode and without gradients of weights.
+
+    Args:
+        name: as in MODELS.
+        weights: 'auto', 'random', a name of published weights, or a weight file; 'scenes' where some are embedded,
+            'trained' where the network is trained on the data set's own images when first needed.
+        label_space: of the data set it is to classify, which decides what 'auto' is.
+        seed: of random weights.
+        training: what the data set offers to train on.
+
+    Raises:
+        UnknownName: no such network, or no such weights of it.
+        BadConfig: it has no such kind of weights, or nothing to be trained on.
+        DataMissing: a weight file is not there, or cannot be downloaded.
+        BadWeights: a weight file is unreadable or does not fit.
+    """
+    from rapbench.models.checkpoint import state_digest
+
+    found = family(name)
+    weights = found.default_weights(label_space) if weights == "auto" else weights
+    loaded = found.load(weights, seed=seed, training=training)
+    return replace(
+        loaded,
+        name=name,
+        title=loaded.title or f"{name} ({loaded.weights})",
+        digest=state_digest(loaded.module),
+        module=loaded.module.eval().requires_grad_(requires_grad=False),
+        size=found.size,
+    )

@@ -18,6 +18,8 @@ from rapbench.core.errors import BadWeights, DataMissing, first_line
 
 SUFFIXES = (".pt", ".pth", ".safetensors", ".npz")
 """What names of weight files end in."""
+KERAS_SUFFIXES = (".h5", ".hdf5", ".keras")
+"""What those of Keras end in."""
 
 _READING = (
     *(OSError, ValueError, TypeError, LookupError, RuntimeError, EOFError),
@@ -29,6 +31,11 @@ _TRAINING_ONLY = ("aux1.", "aux2.", "AuxLogits.")
 _DENSENET_OF_2017 = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
 _NUM_CLASSES = 1000
 _SHOWN = 5
+
+
+def names_file(weights: str) -> bool:
+    """Whether weights are given as a file, not by name."""
+    return Path(weights).suffix in SUFFIXES + KERAS_SUFFIXES or Path(weights).exists()
 
 
 def read_state(file: Path) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,15 +15,10 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from rapbench.core.cache import cache_folder
-from rapbench.core.errors import BadWeights
+from rapbench.core.errors import BadConfig, BadWeights
+from rapbench.core.types import Classifier, Training
 from rapbench.models.checkpoint import fitted, read_state, state_digest
-
-SIZE = 28
-"""Side in pixels of the network's input."""
-MEAN, STD = (0.0,), (1.0,)
-"""Its input is the grey image itself: a black pixel is 0."""
-NUM_CLASSES = 10
-LABEL_SPACE = "digits"
+from rapbench.models.zoo import Architecture
 
 _RECIPE = 1
 """Raised whenever a change to this file changes the weights."""
@@ -30,7 +26,7 @@ _BATCH, _EPOCHS, _FEWEST_STEPS = 128, 12, 1200
 _SEED = 0
 
 
-def mnist_cnn(*, weights: None = None, num_classes: int = NUM_CLASSES) -> nn.Module:  # noqa: ARG001 - torchvision's form
+def mnist_cnn(*, weights: None = None, num_classes: int = 10) -> nn.Module:  # noqa: ARG001 - torchvision's form
     """Two strided convolutions, two dense layers: 239,594 parameters for ten classes.
 
     Args:
@@ -44,6 +40,54 @@ def mnist_cnn(*, weights: None = None, num_classes: int = NUM_CLASSES) -> nn.Mod
         nn.Conv2d(32, 64, 4, stride=2), nn.ReLU(), nn.Dropout(0.25), nn.Flatten(),
         nn.Linear(64 * 5 * 5, 128), nn.ReLU(), nn.Dropout(0.5), nn.Linear(128, num_classes),
     )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """A family that is trained on the images of the data set it is to classify.
+
+    Attributes:
+        network: the architecture.
+    """
+
+    network: Architecture
+
+    @property
+    def size(self) -> int:
+        return self.network.size
+
+    def default_weights(self, label_space: str) -> str:
+        return "trained"
+
+    def absent(self, weights: str) -> str:
+        if weights == "trained":
+            return "weights are trained on the data set's images, in a minute or two, unless an earlier run has done so"
+        return self.network.absent(weights)
+
+    def load(self, weights: str, *, seed: int, training: Training | None = None) -> Classifier:
+        """The network as `trained` gives it, with random weights, or with those in a file."""
+        if weights != "trained":
+            return self.network.load(weights, seed=seed, training=training)
+        if training is None:
+            name = self.network.name
+            raise BadConfig(
+                f"{name} is trained on the images of mnist or digits: pass a file as --weights for other data"
+            )
+        return self.network.with_weights(trained(*training()), weights)
+
+
+MNIST_CNN = Trained(
+    network=Architecture(
+        name="mnist_cnn",
+        function=mnist_cnn,
+        size=28,
+        mean=(0.0,),  # the input is the grey image itself: a black pixel is 0
+        std=(1.0,),
+        num_classes=10,
+        label_space="digits",
+        classes=tuple,
+    )
+)
 
 
 def trained(images: Tensor, labels: Tensor) -> nn.Module:

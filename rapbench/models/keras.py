@@ -7,6 +7,7 @@ makes a network that takes RGB and gives the same logits; relevance differs in t
 import re
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from math import isqrt
 from pathlib import Path
 
@@ -16,11 +17,11 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from rapbench.core.errors import BadWeights, DataMissing, first_line
-from rapbench.models.checkpoint import read_state
+from rapbench.core.errors import BadConfig, BadWeights, DataMissing, first_line
+from rapbench.core.types import Classifier, Training
+from rapbench.models.checkpoint import KERAS_SUFFIXES, names_file, read_state
+from rapbench.models.zoo import Architecture
 
-SUFFIXES = (".h5", ".hdf5", ".keras")
-"""What names of Keras' weight files end in."""
 WEIGHT_FILE = "vgg16_weights_tf_dim_ordering_tf_kernels.h5"
 """The weight file as Keras distributes it."""
 MEAN = (123.68 / 255, 116.779 / 255, 103.939 / 255)
@@ -56,6 +57,38 @@ def vgg16_keras(weights: None = None, num_classes: int = 1000) -> nn.Module:
     return net
 
 
+@dataclass(frozen=True, kw_only=True)
+class Keras:
+    """A family whose weights come from a file of Keras, or from one with the same weights under torchvision's names.
+
+    Attributes:
+        network: the architecture, with the preprocessing that belongs to these weights.
+    """
+
+    network: Architecture
+
+    @property
+    def size(self) -> int:
+        return self.network.size
+
+    def default_weights(self, label_space: str) -> str:
+        """There are none without a file."""
+        raise BadConfig(f"{self.network.name} takes its weights from a file: pass Keras' {WEIGHT_FILE} as --weights")
+
+    def absent(self, weights: str) -> str:
+        return self.network.absent(weights)
+
+    def load(self, weights: str, *, seed: int, training: Training | None = None) -> Classifier:
+        """The network with the weights of a file, or with random ones."""
+        if not names_file(weights):
+            return self.network.load(weights, seed=seed, training=training)
+        file = Path(weights)
+        return self.network.filled(keras_state(file), file, file.name)
+
+
+VGG16_KERAS = Keras(network=Architecture(name="vgg16_keras", function=vgg16_keras, mean=MEAN, std=STD))
+
+
 def keras_state(file: Path) -> dict[str, Tensor]:
     """State dict under torchvision's names, for RGB, of a file whose first convolution takes blue, green, red.
 
@@ -65,7 +98,7 @@ def keras_state(file: Path) -> dict[str, Tensor]:
         DataMissing: no such file.
         BadWeights: the file cannot be read or lacks a layer; the message lists what it holds.
     """
-    state = torchvision_state(_arrays(file), file) if file.suffix in SUFFIXES else read_state(file)
+    state = torchvision_state(_arrays(file), file) if file.suffix in KERAS_SUFFIXES else read_state(file)
     first = next(iter(_CONVOLUTIONS.values())) + ".weight"
     return {**state, first: state[first].flip(1)} if first in state else state
 

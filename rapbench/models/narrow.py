@@ -1,5 +1,6 @@
-"""VGG-16 and ResNet-50 with every layer of the originals but few channels, and weights small enough to ship.
+"""VGG-16 and ResNet-50, with torchvision's weights or, for scenes, as narrow networks with embedded ones.
 
+The narrow networks have every layer of the originals but few channels, so that their weights are small enough to ship.
 Module names and state dict keys are torchvision's, so that code written for the originals runs on these.
 """
 
@@ -12,11 +13,18 @@ from importlib import resources
 
 from safetensors.torch import load
 from torch import nn
+from torchvision import models
 from torchvision.models.resnet import Bottleneck
 from torchvision.models.vgg import VGG, make_layers
 
-_NUM_CLASSES = 12
-"""Classes of the data set `scenes`, on which the embedded weights were trained."""
+from rapbench.core.types import Classifier, Training
+from rapbench.models.zoo import Architecture
+
+CLASSES = (
+    *("checked square", "striped disc", "dotted triangle", "ringed star", "barred cross", "zigzag heart"),
+    *("spoked wheel", "brick crescent", "spiral hexagon", "halved arrow", "eyed flower", "quartered drop"),
+)
+"""What the outputs of the embedded weights mean: the classes of the data set `scenes`."""
 
 
 def vgg16_narrow(num_classes: int) -> nn.Module:
@@ -66,22 +74,56 @@ def _stage(inputs: int, width: int, blocks: int, stride: int) -> nn.Sequential:
 
 @dataclass(frozen=True, kw_only=True)
 class Narrow:
-    """A narrow network: how it is built and what tables print for it."""
+    """A family whose embedded weights are those of a narrow network, and whose others are torchvision's.
 
+    Attributes:
+        network: the architecture at its full width.
+        builder: number of classes -> narrow network.
+        title: what tables print for the narrow network.
+    """
+
+    network: Architecture
     builder: Callable[[int], nn.Module]
     title: str
 
+    @property
+    def size(self) -> int:
+        return self.network.size
 
-NARROW = {
-    "vgg16": Narrow(builder=vgg16_narrow, title="vgg16 (width 1/8, scenes weights)"),
-    "resnet50": Narrow(builder=resnet50_narrow, title="resnet50 (width 1/4, scenes weights)"),
-}
+    def default_weights(self, label_space: str) -> str:
+        return self.network.default_weights(label_space)
+
+    def absent(self, weights: str) -> str:
+        return self.network.absent(weights)
+
+    def load(self, weights: str, *, seed: int, training: Training | None = None) -> Classifier:
+        """The narrow network for 'scenes', else the architecture with weights as torchvision's others."""
+        if weights != "scenes":
+            return self.network.load(weights, seed=seed, training=training)
+        return Classifier(
+            module=narrow_module(self.network.name),
+            weights=weights,
+            label_space="scenes",
+            classes=CLASSES,
+            title=self.title,
+        )
+
+
+def _with_scenes(function: Callable[..., nn.Module], builder: Callable[[int], nn.Module], width: str) -> Narrow:
+    name = function.__name__
+    network = Architecture(name=name, function=function, known=("auto", "random", "scenes"))
+    return Narrow(network=network, builder=builder, title=f"{name} (width {width}, scenes weights)")
+
+
+VGG16 = _with_scenes(models.vgg16, vgg16_narrow, "1/8")
+RESNET50 = _with_scenes(models.resnet50, resnet50_narrow, "1/4")
+NARROW = {family.network.name: family for family in (VGG16, RESNET50)}
 """Networks with embedded weights, by catalogue name."""
 
 
 def narrow_module(name: str) -> nn.Module:
     """The network of that name with its embedded weights, stored as float16 and widened to float32, to evaluate."""
-    net = NARROW[name].builder(_NUM_CLASSES)
+    net = NARROW[name].builder(len(CLASSES))
     file = resources.files("rapbench.models") / "weights" / f"{name}_scenes.safetensors"
     net.load_state_dict(load(file.read_bytes()))
     return net.eval()

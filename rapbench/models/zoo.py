@@ -1,179 +1,173 @@
-"""A classifier by the names of its architecture and its weights."""
+"""torchvision's architectures, and any function that is called as theirs are: published weights, random ones, files."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import WeightsEnum, get_model_weights
+from torchvision import models
+from torchvision.models import ResNet50_Weights, WeightsEnum, get_model_weights
 
 from rapbench.core.catalogue import nearest
 from rapbench.core.errors import BadConfig, BadWeights, DataMissing, UnknownName
-from rapbench.core.types import Classifier
-from rapbench.models import MODELS, digits, keras
-from rapbench.models.checkpoint import SUFFIXES, fitted, last_weight, read_state, state_digest
-from rapbench.models.narrow import NARROW, narrow_module
+from rapbench.core.types import Classifier, Training
+from rapbench.models.checkpoint import KERAS_SUFFIXES, SUFFIXES, fitted, last_weight, names_file, read_state
 
-_NUM_CLASSES = 1000
-_INCEPTIONS = frozenset({"googlenet", "inception_v3"})
-"""Trained on inputs in [-1, 1]. torchvision converts to them inside the network; here normalisation does it."""
-_KERAS = "vgg16_keras"
-_DIGITS = "mnist_cnn"
-_NORMALISATION: dict[str, dict[str, Any]] = {
-    **{name: {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)} for name in _INCEPTIONS},
-    _KERAS: {"mean": keras.MEAN, "std": keras.STD},
-    _DIGITS: {"mean": digits.MEAN, "std": digits.STD},
+_REFUSED = {
+    "scenes": "has no embedded weights for scenes: vgg16 and resnet50 have",
+    "trained": "is not trained here, only mnist_cnn is: pass a file as --weights",
 }
-"""Mean and standard deviation where they are not ImageNet's."""
 
 
-def load_classifier(
-    name: str,
-    weights: str,
-    *,
-    label_space: str,
-    seed: int,
-    training: Callable[[], tuple[Tensor, Tensor]] | None = None,
-) -> Classifier:
-    """The classifier of that architecture and those weights, in evaluation mode and without gradients of weights.
+def imagenet_classes() -> tuple[str, ...]:
+    """Name of each of ImageNet's 1000 classes."""
+    return tuple(ResNet50_Weights.IMAGENET1K_V1.meta["categories"])
 
-    Args:
-        name: architecture, as in MODELS.
-        weights: 'auto' (embedded for the label space 'scenes', otherwise IMAGENET1K_V1), 'scenes' (embedded), 'random',
-            a name of torchvision's weights, or a weight file; vgg16_keras takes its weights from a file only. For
-            mnist_cnn 'auto' is 'trained': on the data set's own images, when first needed.
-        label_space: of the data set it is to classify.
-        seed: of random weights.
-        training: images (N, C, H, W) uint8 and labels (N,) to train on, from a data set that has them.
 
-    Raises:
-        UnknownName: no such architecture, or no such weights of it.
-        BadConfig: the architecture has no embedded or no published weights, or nothing to be trained on.
-        DataMissing: a weight file is not there, or cannot be downloaded.
-        BadWeights: a weight file is unreadable or does not fit.
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """A family whose networks are built by a function of torchvision's form.
+
+    Attributes:
+        name: what it is called on the command line.
+        function: `weights=None` and `num_classes` -> network with initial weights.
+        options: what else the function is given.
+        size: side in pixels of the square input.
+        mean: per-channel mean that normalisation subtracts, in [0, 1].
+        std: per-channel divisor of the normalisation.
+        num_classes: outputs of the network as published.
+        label_space: whose classes these are.
+        classes: their names, asked for when needed.
+        known: names of weights besides torchvision's, of which a typo may be one.
     """
-    build = _builder(name)
-    if name == _KERAS and weights == "auto":
-        raise BadConfig(f"{name} takes its weights from a file: pass Keras' {keras.WEIGHT_FILE} as --weights")
-    if weights == "auto" and name == _DIGITS:
-        weights = "trained"
-    if weights == "trained":
-        return _classifier(name, _trained(name, training), weights, label_space=digits.LABEL_SPACE)
-    if weights == "auto":
-        weights = "scenes" if label_space == "scenes" else "IMAGENET1K_V1"
-    if weights == "scenes":
-        return _classifier(name, _embedded(name), weights, title=NARROW[name].title, label_space="scenes")
-    if weights == "random":
-        num_classes = digits.NUM_CLASSES if name == _DIGITS else _NUM_CLASSES
-        return _classifier(name, _random(build, seed, num_classes), weights, label_space="")
-    if Path(weights).suffix in SUFFIXES + keras.SUFFIXES or Path(weights).exists():
+
+    name: str
+    function: Callable[..., nn.Module]
+    options: Mapping[str, bool] = field(default_factory=dict)
+    size: int = 224
+    mean: tuple[float, ...] = Classifier.mean
+    std: tuple[float, ...] = Classifier.std
+    num_classes: int = 1000
+    label_space: str = "imagenet"
+    classes: Callable[[], tuple[str, ...]] = imagenet_classes
+    known: tuple[str, ...] = ("auto", "random")
+
+    def default_weights(self, label_space: str) -> str:
+        """Embedded ones for scenes, which most have not; else what torchvision published first."""
+        return "scenes" if label_space == "scenes" else "IMAGENET1K_V1"
+
+    def absent(self, weights: str) -> str:
+        """The address and the place of published weights that no run has downloaded yet."""
+        published = {} if names_file(weights) else self._published()
+        if weights not in published or (file := _cached(published[weights].url)).exists():
+            return ""
+        return f"weights are not here: a run downloads {published[weights].url}; offline, put it at {file}"
+
+    def load(self, weights: str, *, seed: int, training: Training | None = None) -> Classifier:
+        """The network with random weights, published ones, or those in a file.
+
+        Raises:
+            UnknownName: torchvision publishes no such weights.
+            BadConfig: it publishes none, or the function is not called as torchvision's are.
+            DataMissing: a weight file is not there, or cannot be downloaded.
+            BadWeights: a weight file is unreadable or does not fit.
+        """
+        if weights in _REFUSED:
+            raise BadConfig(f"{self.name} {_REFUSED[weights]}")
+        if weights == "random":
+            return self.with_weights(self._initial(seed), weights)
+        if not names_file(weights):
+            file = self._downloaded(weights)
+            return self.filled(read_state(file), file, weights)
         file = Path(weights)
-        weights = file.name
-    else:
-        file = _downloaded(name, weights)
-    module = fitted(build, _state(name, file), f"{file} as weights of {name}")
-    num_classes = module.get_parameter(last_weight(module)).shape[0]
-    return _classifier(name, module, weights, label_space=_label_space(name, num_classes))
+        if file.suffix in KERAS_SUFFIXES:
+            raise BadWeights(
+                f"{file} is a file of Keras, which only vgg16_keras reads: {self.name} takes {', '.join(SUFFIXES)}"
+            )
+        return self.filled(read_state(file), file, file.name)
 
+    def filled(self, state: Mapping[str, Tensor], file: Path, weights: str) -> Classifier:
+        """The network with the weights of a file, under the name `weights`.
 
-def input_size(name: str) -> int:
-    """Side in pixels of the square input of an architecture.
+        Raises:
+            BadWeights: they do not fit.
+        """
+        return self.with_weights(fitted(self.build, state, f"{file} as weights of {self.name}"), weights)
 
-    Raises:
-        UnknownName: no such architecture.
-    """
-    MODELS.load(name)
-    return {"inception_v3": 299, _DIGITS: digits.SIZE}.get(name, 224)
+    def with_weights(self, module: nn.Module, weights: str) -> Classifier:
+        """The classifier of a network; its classes are known where it was trained and has as many as were published."""
+        known = weights != "random" and len(module.get_parameter(last_weight(module))) == self.num_classes
+        return Classifier(
+            module=module,
+            weights=weights,
+            label_space=self.label_space if known else "",
+            classes=self.classes() if known else (),
+            mean=self.mean,
+            std=self.std,
+        )
 
+    def build(self, num_classes: int) -> nn.Module:
+        """The network with initial weights.
 
-def _label_space(name: str, num_classes: int) -> str:
-    if name == _DIGITS:
-        return digits.LABEL_SPACE if num_classes == digits.NUM_CLASSES else ""
-    return "imagenet" if num_classes == _NUM_CLASSES else ""
-
-
-def _classifier(name: str, module: nn.Module, weights: str, *, label_space: str, title: str = "") -> Classifier:
-    return Classifier(
-        name=name,
-        title=title or f"{name} ({weights})",
-        weights=weights,
-        digest=state_digest(module),
-        module=module.eval().requires_grad_(requires_grad=False),
-        label_space=label_space,
-        size=input_size(name),
-        **_NORMALISATION.get(name, {}),
-    )
-
-
-def _state(name: str, file: Path) -> dict[str, Tensor]:
-    if name == _KERAS:
-        return keras.keras_state(file)
-    if file.suffix in keras.SUFFIXES:
-        raise BadWeights(f"{file} is a file of Keras, which only {_KERAS} reads: {name} takes {', '.join(SUFFIXES)}")
-    return read_state(file)
-
-
-def _builder(name: str) -> Callable[[int], nn.Module]:
-    """Number of classes -> network with initial weights."""
-    architecture = MODELS.load(name)
-    options = {"aux_logits": False, "transform_input": False, "init_weights": True} if name in _INCEPTIONS else {}
-
-    def build(num_classes: int) -> nn.Module:
+        Raises:
+            BadConfig: the function is not called as torchvision's are.
+        """
         try:
-            module: nn.Module = architecture(weights=None, num_classes=num_classes, **options)
+            return self.function(weights=None, num_classes=num_classes, **self.options)
         except TypeError as error:
-            raise BadConfig(f"{name} cannot be called as torchvision's models: {error}") from error
-        return module
+            raise BadConfig(f"{self.name} cannot be called as torchvision's models: {error}") from error
 
-    return build
+    def _initial(self, seed: int) -> nn.Module:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return self.build(self.num_classes)
 
+    def _published(self) -> dict[str, WeightsEnum]:
+        """Torchvision's weights for this network by name, of classifiers only; none for functions of others."""
+        try:
+            return {entry.name: entry for entry in get_model_weights(self.function) if entry.meta["categories"]}
+        except ValueError:
+            return {}
 
-def _embedded(name: str) -> nn.Module:
-    if name not in NARROW:
-        raise BadConfig(f"{name} has no embedded weights for scenes: {' and '.join(NARROW)} have")
-    return narrow_module(name)
+    def _downloaded(self, weights: str) -> Path:
+        """The file of published weights in PyTorch's cache, downloaded if it is not there."""
+        published = self._published()
+        if not published:
+            raise BadConfig(f"{self.name} has no published weights: pass a file or random as --weights")
+        if weights not in published:
+            hint = nearest(weights, [*published, *self.known])
+            raise UnknownName(f"no weights named {weights!r} of {self.name}, and no such file: {hint}")
+        url = published[weights].url
+        file = _cached(url)
+        if not file.exists():
+            self._download(url, file, weights)
+        return file
 
-
-def _trained(name: str, training: Callable[[], tuple[Tensor, Tensor]] | None) -> nn.Module:
-    if name != _DIGITS:
-        raise BadConfig(f"{name} is not trained here, only {_DIGITS} is: pass a file as --weights")
-    if training is None:
-        raise BadConfig(f"{name} is trained on the images of mnist or digits: pass a file as --weights for other data")
-    return digits.trained(*training())
-
-
-def _random(build: Callable[[int], nn.Module], seed: int, num_classes: int) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return build(num_classes)
-
-
-def _published(name: str, weights: str) -> WeightsEnum:
-    """The weights of that name in torchvision, if they are a classifier's."""
-    try:
-        known = {entry.name: entry for entry in get_model_weights(MODELS.load(name)) if entry.meta["categories"]}
-    except ValueError as error:
-        raise BadConfig(f"{name} has no published weights: pass a file or random as --weights") from error
-    if weights not in known:
-        choice = [*known, "auto", "random", *(["scenes"] if name in NARROW else [])]
-        raise UnknownName(f"no weights named {weights!r} of {name}, and no such file: {nearest(weights, choice)}")
-    return known[weights]
-
-
-def _downloaded(name: str, weights: str) -> Path:
-    """The file of published weights in PyTorch's cache, downloaded if it is not there."""
-    url = _published(name, weights).url
-    file = Path(torch.hub.get_dir(), "checkpoints", PurePosixPath(url).name)
-    if not file.exists():
+    def _download(self, url: str, file: Path, weights: str) -> None:
         checksum = file.stem.rpartition("-")[2]
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(url, str(file), hash_prefix=checksum, progress=sys.stderr.isatty())
         except (OSError, RuntimeError) as error:
             raise DataMissing(
-                f"cannot download {weights} of {name} ({error}): put {file.name} into {file.parent}, "
+                f"cannot download {weights} of {self.name} ({error}): put {file.name} into {file.parent}, "
                 "or pass its path as --weights"
             ) from error
-    return file
+
+
+def _cached(url: str) -> Path:
+    """Where PyTorch keeps the file that it downloads from there."""
+    return Path(torch.hub.get_dir(), "checkpoints", PurePosixPath(url).name)
+
+
+def _inception(name: str, function: Callable[..., nn.Module], size: int) -> Architecture:
+    """Trained on inputs in [-1, 1]. torchvision converts to them inside the network; here normalisation does it."""
+    options = {"aux_logits": False, "transform_input": False, "init_weights": True}
+    half = (0.5, 0.5, 0.5)
+    return Architecture(name=name, function=function, options=options, size=size, mean=half, std=half)
+
+
+GOOGLENET = _inception("googlenet", models.googlenet, 224)
+INCEPTION_V3 = _inception("inception_v3", models.inception_v3, 299)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from rapbench.core.catalogue import nearest, parse_call
+from rapbench.core.catalogue import nearest
 from rapbench.core.errors import BadConfig, DataMissing
 from rapbench.report.formats import Document, Grid
 from rapbench.report.tables import Result
@@ -217,13 +217,13 @@ class Baseline(BaseModel):
         return self.model_copy(update={"numbers": tuple(number for number in kept if number is not None)})
 
     def _wants(self, result: Result) -> bool:
-        listed = self.variants.get(_name(result.source["metric"]))
+        listed = self.variants.get(result.cell.identity.metric.name)
         return result.headline is not None if listed is None else result.variant in listed
 
     def _check_variants(self, results: Sequence[Result]) -> None:
         known: dict[str, list[str]] = {}
         for result in results:
-            known.setdefault(_name(result.source["metric"]), []).append(result.variant)
+            known.setdefault(result.cell.identity.metric.name, []).append(result.variant)
         for metric, variants in self.variants.items():
             for variant in variants:
                 if variant not in (there := list(dict.fromkeys(known.get(metric, [])))):
@@ -336,11 +336,6 @@ def total(comparisons: Sequence[Comparison]) -> str:
 
 def _matches(name: str, patterns: str) -> bool:
     return any(fnmatchcase(name, pattern.strip()) for pattern in patterns.split(","))
-
-
-def _name(label: str) -> str:
-    """A metric's name without its parameters."""
-    return parse_call(label).name
 
 
 def _number(result: Result) -> Number:

@@ -1,288 +1,248 @@
-"""Accuracy against the number of perturbed pixels, one curve a method."""
+"""Curves over images against what has been erased, one a method, with their bands."""
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from importlib import resources
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from scipy.stats import binom
 
 from rapbench.core.catalogue import parse_call
-from rapbench.core.types import Metric
+from rapbench.core.rows import vectors
 from rapbench.methods import METHODS
 from rapbench.metrics import METRICS
 from rapbench.models import MODELS
-from rapbench.report.figures import Drawing, Stored, label, styled
+from rapbench.report.figures import COLOURS, GREY, Drawing, bare, called, styled
+from rapbench.report.statistics import sound
+from rapbench.report.tables import measured_on
+from rapbench.results.select import Group, grouped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-_COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Told apart by any kind of colour vision. Source: Okabe and Ito 2008."""
+    from rapbench.results.cell import Cell
+    from rapbench.results.store import Held
+
 _DASHES: tuple[Any, ...] = ("-", "--", "-.", (0, (4, 1, 1, 1, 1, 1)), (0, (1, 1)))
 _MARKERS = "os^DvPX*<>p"
 _GREY_DASHES: tuple[Any, ...] = ((0, (4, 2)), (0, (1, 1.5)), (0, (6, 1.5, 1, 1.5)), (0, (2, 1, 2, 3)), (0, (8, 3)))
 _COLUMN_INCHES = 3.3
 """Width of a column of a two-column page; a figure of two panels takes both columns."""
+_METRIC_OF_ORDER = {"lerf": "lerf_aopc_accuracy", "morf": "morf_aopc_accuracy"}
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Curve:
-    """Mean accuracy of one method over images.
+    """A mean over images of one method, step by step.
 
     Attributes:
-        stored: where it comes from.
-        pixels: numbers of perturbed pixels (L + 1,).
-        accuracy: share of the images (L + 1,) whose explained class is still the top one.
-        ci_low: lower end of the 95 % bootstrap band (L + 1,).
-        ci_high: its upper end.
-        n: images.
+        cell: what it was measured on.
+        name: what the legend says.
+        x: how much is erased (L + 1,).
+        y: the mean (L + 1,).
+        ci_low: lower end of its 95 % band (L + 1,).
+        ci_high: the upper end.
+        n: images; 0 where no image has a value, and then the arrays are empty.
     """
 
-    stored: Stored
-    pixels: NDArray[np.int64]
-    accuracy: NDArray[np.float64]
+    cell: Cell
+    name: str
+    x: NDArray[np.int64]
+    y: NDArray[np.float64]
     ci_low: NDArray[np.float64]
     ci_high: NDArray[np.float64]
     n: int
 
     @property
-    def name(self) -> str:
-        """The method's catalogue name."""
-        return str(self.stored.identity["method"]["name"])
-
-    @property
     def is_control(self) -> bool:
         """Whether the method knows nothing of the network."""
-        return self.name in METHODS and METHODS[self.name].target.startswith("rapbench.methods.control:")
-
-    @property
-    def label(self) -> str:
-        """What the legend says."""
-        display = self.stored.display
-        return label(display["method_title"], display["method"], display["backend"])
-
-    def points(self) -> pd.DataFrame:
-        """A row a number of pixels."""
-        display = self.stored.display
-        return pd.DataFrame(
-            {
-                "dataset": display["dataset"],
-                "model": display["model_title"],
-                "method": display["method"],
-                "backend": display["backend"],
-                "pixels": self.pixels,
-                "accuracy": self.accuracy,
-                "ci_low": self.ci_low,
-                "ci_high": self.ci_high,
-                "n": self.n,
-            }
-        )
+        name = self.cell.identity.method.name
+        return name in METHODS and METHODS[name].target.startswith("rapbench.methods.control:")
 
 
-def curve(stored: Stored, order: str) -> Curve | None:
-    """The curve of one method; None where no image has a value.
+@dataclass(frozen=True, kw_only=True)
+class Labels:
+    """What the axes say, and what their numbers are called in files."""
+
+    x_label: str
+    y_label: str
+    x: str
+    y: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PerturbationCurves:
+    """Accuracy while pixels are erased, of whatever the store holds.
+
+    There is a drawing for each setting of the metric, and in it a panel for each network on each data set.
+
+    Attributes:
+        order: 'lerf' erases the least relevant pixels first, 'morf' the most relevant.
+        methods: names of those that come first in the legend, in order.
+
+    Source: Nam et al. 2020, Figure 7.
+    """
+
+    metric: ClassVar[str] = "perturbation"
+
+    order: Literal["lerf", "morf"] = "lerf"
+    methods: tuple[str, ...] = ()
+
+    def __call__(self, held: Sequence[Held]) -> list[Drawing]:
+        labels = Labels(x_label="number of perturbed pixels", y_label="accuracy", x="pixels", y="accuracy")
+        suffix = "morf" if self.order == "morf" else ""
+        return drawings([survival(one, self.order) for one in held], labels, first=self.methods, suffix=suffix)
+
+
+def survival(held: Held, order: str) -> Curve:
+    """The share of images whose explained class is still the top one.
 
     Images are dropped as the metric's own numbers drop them. A resampled number of surviving images is binomial: the
     band is the bootstrap's over images without the noise of drawing.
 
     Source: Efron and Tibshirani 1993, chapters 5 and 13.
     """
-    parameters = stored.identity["metric"]["parameters"]
-    metric: Metric = METRICS.load(stored.identity["metric"]["name"])(**parameters)
-    undefined = metric.variants(signed=stored.display["signed"])[f"{order}_aopc_accuracy"].undefined
-    rows = stored.rows
-    for holds in undefined.values():
-        rows = rows[~holds(rows)] if len(rows) else rows
+    cell = held.cell
+    parameters = cell.identity.metric.parameters
+    variants = METRICS.load(cell.identity.metric.name)(**parameters).variants(signed=cell.signed)
+    rows = sound(variants[_METRIC_OF_ORDER[order]], held.rows.frame)
     if not len(rows):
-        return None
-    survived = np.stack(rows[f"{order}_accuracy"].to_list()).astype(np.float64)
+        return without_images(cell, called(cell))
+    survived = vectors(rows, f"{order}_accuracy")
     n, accuracy = len(survived), survived.mean(axis=0)
     low, high = (binom.ppf(q, n, accuracy) / n for q in (0.025, 0.975))
     pixels = parameters["pixels"] * np.arange(survived.shape[1])
-    return Curve(stored=stored, pixels=pixels, accuracy=accuracy, ci_low=low, ci_high=high, n=n)
+    return Curve(cell=cell, name=called(cell), x=pixels, y=accuracy, ci_low=low, ci_high=high, n=n)
 
 
-@dataclass(frozen=True, kw_only=True)
-class PerturbationCurves:
-    """Negative perturbation of whatever the store holds.
+def without_images(cell: Cell, name: str) -> Curve:
+    """The curve of a method for which no image has a value."""
+    nothing = np.empty(0)
+    return Curve(cell=cell, name=name, x=nothing.astype(np.int64), y=nothing, ci_low=nothing, ci_high=nothing, n=0)
 
-    There is a drawing for each setting of the metric, and in it a panel for each network on each data set.
 
-    Attributes:
-        order: 'lerf' erases the least relevant pixels first, 'morf' the most relevant.
+def drawings(
+    curves: Sequence[Curve], labels: Labels, *, first: Sequence[str] = (), suffix: str = "", top: float = 1.0
+) -> list[Drawing]:
+    """A drawing for each setting of the metric that has a curve.
+
+    Args:
+        curves: of one metric.
+        labels: of the axes.
+        first: names of the methods that come first, in order; then others as they are listed, controls last.
+        suffix: tells the drawings from others of the same name.
+        top: the greatest value there is.
     """
 
-    metric: ClassVar[str] = "perturbation"
+    def place(found: Curve) -> tuple[bool, int, int, str]:
+        name, known = found.cell.identity.method.name, list(METHODS)
+        early, listed = (names.index(name) if name in names else len(names) for names in (list(first), known))
+        return found.is_control and name not in first, early, listed, found.name
 
-    order: Literal["lerf", "morf"] = "lerf"
-
-    @property
-    def card(self) -> Mapping[str, Any]:
-        """What a paper says of its figure: methods in order, labels of the axes, command."""
-        return {
-            "methods": list(METHODS),
-            "x_label": "number of perturbed pixels",
-            "y_label": "accuracy",
-            "run": "rapbench run --metric perturbation",
-        }
-
-    @property
-    def command(self) -> str:
-        return str(self.card["run"])
-
-    def __call__(self, stored: Sequence[Stored]) -> list[Drawing]:
-        curves = [found for one in stored if (found := curve(one, self.order))]
-        settings = sorted({found.stored.display["metric"] for found in curves})
-        return [self._drawing(s, [c for c in curves if c.stored.display["metric"] == s]) for s in settings]
-
-    def _drawing(self, setting: str, curves: list[Curve]) -> Drawing:
-        curves.sort(key=self._place)
-        parameters = [f"{key}-{value}" for key, value in parse_call(setting).parameters.items()]
-        suffix = "_".join([*parameters, *(["morf"] if self.order == "morf" else [])])
-        points = pd.concat([found.points() for found in curves], ignore_index=True)
-        with styled():
-            return Drawing(suffix=suffix, figure=_figure(curves, self.card), points=points)
-
-    def _place(self, found: Curve) -> tuple[bool, int, int, str]:
-        """The card's methods in its order, then others as they are listed, controls last."""
-        first, known = list(self.card["methods"]), list(METHODS)
-        in_card, in_list = (names.index(found.name) if found.name in names else len(names) for names in (first, known))
-        return found.is_control, in_card, in_list, found.label
+    ordered = sorted(curves, key=place)
+    settings = sorted({found.cell.metric for found in curves if found.n})
+    return [_drawing([c for c in ordered if c.cell.metric == s], labels, s, suffix, top) for s in settings]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Figure7(PerturbationCurves):
-    """The paper's figure of negative perturbation.
-
-    Source: Nam et al. 2020, Figure 7.
-    """
-
-    @cached_property
-    def card(self) -> Mapping[str, Any]:
-        text = (resources.files("rapbench") / "papers" / "rap2020.toml").read_text(encoding="utf-8")
-        section: Mapping[str, Any] = tomllib.loads(text)["figure7"]
-        return section
+def _drawing(curves: list[Curve], labels: Labels, setting: str, suffix: str, top: float) -> Drawing:
+    parameters = [f"{key}-{value}" for key, value in parse_call(setting).parameters.items()]
+    points = pd.concat([_points(found, labels) for found in curves], ignore_index=True)
+    missing = tuple(f"{found.name} has no defined image" for found in curves if not found.n)
+    with styled():
+        figure = _figure(curves, labels, top)
+    return Drawing(suffix="_".join(filter(None, [*parameters, suffix])), figure=figure, points=points, notes=missing)
 
 
-def _figure(curves: list[Curve], card: Mapping[str, Any]) -> Figure:
+def _points(found: Curve, labels: Labels) -> pd.DataFrame:
+    """A row a step."""
+    fixed = {**measured_on(found.cell), "model_title": found.cell.model_title, "name": found.name, "n": found.n}
+    moving = {labels.x: found.x, labels.y: found.y, "ci_low": found.ci_low, "ci_high": found.ci_high}
+    return pd.DataFrame(moving).assign(**fixed)[[*fixed, *moving]]
+
+
+def _figure(curves: list[Curve], labels: Labels, top: float) -> Figure:
     """Panels two abreast on one vertical scale, one legend below."""
-    panels = _panels(curves)
-    styles = dict(_styles(curves))
+    panels = sorted(grouped(curves, lambda found: found.cell), key=_place_of_panel)
+    looks = dict(_looks(curves))
     num_columns = min(len(panels), 2)
     num_rows = -(-len(panels) // num_columns)
     per_line = 2 * num_columns
-    legend_inches = 0.15 * -(-len(styles) // per_line) + 0.1
+    legend_inches = 0.15 * -(-len(looks) // per_line) + 0.1
     size = (_COLUMN_INCHES * num_columns, 2.4 * num_rows + legend_inches)
     figure = Figure(figsize=size, layout="constrained")
     grid = figure.subplots(num_rows, num_columns, sharey=True, squeeze=False)
-    for axes, (title, of_panel) in zip(grid.flat, panels.items(), strict=False):
-        _draw(axes, of_panel, styles)
-        axes.set_title(title, parse_math=False)
-        axes.set_xlabel(card["x_label"])
+    for axes, panel in zip(grid.flat, panels, strict=False):
+        _draw(axes, [found for found in panel.members if found.n], looks)
+        axes.set_title(_title(panel), parse_math=False)
+        axes.set_xlabel(labels.x_label)
     for axes in grid[:, 0]:
-        axes.set_ylabel(card["y_label"])
+        axes.set_ylabel(labels.y_label)
     for axes in grid.flat[len(panels) :]:
         axes.remove()
     lowest = _lowest(curves)
-    grid[0, 0].set_ylim(lowest, 1 + 0.02 * (1 - lowest))  # a curve that stays at 1 is seen whole
-    handles = {line.get_label(): line for axes in figure.axes for line in axes.get_lines()}
-    named = [name for name in styles if name in handles]
-    figure.legend(
-        [handles[name] for name in named],
-        named,
-        loc="outside lower center",
-        ncols=per_line,
-        frameon=False,
-        handlelength=3,
-    )
+    grid[0, 0].set_ylim(lowest, top + 0.02 * (top - lowest))  # a curve that stays at the top is seen whole
+    _legend(figure, curves, looks, per_line)
     return figure
 
 
-def _draw(axes: Axes, curves: list[Curve], styles: Mapping[str, Mapping[str, Any]]) -> None:
+def _draw(axes: Axes, curves: list[Curve], looks: Mapping[str, Mapping[str, Any]]) -> None:
     """The curves of a panel with their bands; controls under the others and without a band."""
-    every = max(1, len(curves[0].pixels) // 8)
     for n, found in enumerate(curves):
+        every = max(1, len(found.x) // 8)
         start = n * every // len(curves)  # markers of neighbouring curves do not cover each other
-        look = styles[found.label]
-        axes.plot(found.pixels, found.accuracy, label=found.label, markevery=(start, every), **look)
+        look = looks[found.name]
+        axes.plot(found.x, found.y, label=found.name, markevery=(start, every), **look)
         if not found.is_control:
-            axes.fill_between(found.pixels, found.ci_low, found.ci_high, color=look["color"], alpha=0.12, linewidth=0)
-    axes.set_xlim(0, 1.02 * max(found.pixels[-1] for found in curves))
+            axes.fill_between(found.x, found.ci_low, found.ci_high, color=look["color"], alpha=0.12, linewidth=0)
+    axes.set_xlim(0, 1.02 * max((found.x[-1] for found in curves), default=1))
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-    axes.grid(color="0.9", linewidth=0.4)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    bare(axes)
+    axes.grid(axis="x", color="0.9", linewidth=0.4)
 
 
-def _styles(curves: list[Curve]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _legend(figure: Figure, curves: Sequence[Curve], looks: Mapping[str, Mapping[str, Any]], per_line: int) -> None:
+    """The methods as they look; one without an image is named without a line."""
+    drawn = {found.name for found in curves if found.n}
+    handles = [Line2D([], [], **(look if name in drawn else {"color": "none"})) for name, look in looks.items()]
+    texts = [name if name in drawn else f"{name} (no image)" for name in looks]
+    figure.legend(handles, texts, loc="outside lower center", ncols=per_line, frameon=False, handlelength=3)
+
+
+def _looks(curves: list[Curve]) -> Iterator[tuple[str, dict[str, Any]]]:
     """How each method's curve looks, in the order of the legend, the same in every panel."""
-    controls = {found.label: found.is_control for found in curves}
+    controls = {found.name: found.is_control for found in curves}
     for n, name in enumerate(name for name, is_control in controls.items() if not is_control):
-        yield (
-            name,
-            {
-                "color": _COLOURS[n % len(_COLOURS)],
-                "linestyle": _DASHES[n % len(_DASHES)],
-                "marker": _MARKERS[n % len(_MARKERS)],
-                "markersize": 3,
-                "linewidth": 1.6 if n == 0 else 1.1,
-                "zorder": 2.5,
-            },
-        )
+        look = {"color": COLOURS[n % len(COLOURS)], "linestyle": _DASHES[n % len(_DASHES)], "markersize": 3}
+        yield name, {**look, "marker": _MARKERS[n % len(_MARKERS)], "linewidth": 1.1 if n else 1.6, "zorder": 2.5}
     for n, name in enumerate(name for name, is_control in controls.items() if is_control):
-        yield name, {"color": "0.55", "linestyle": _GREY_DASHES[n % len(_GREY_DASHES)], "linewidth": 0.8, "zorder": 2}
+        yield name, {"color": GREY, "linestyle": _GREY_DASHES[n % len(_GREY_DASHES)], "linewidth": 0.8, "zorder": 2}
 
 
 def _lowest(curves: list[Curve]) -> float:
     """Lower end of the vertical axis: all methods with their bands; controls may at most double the range."""
-    methods = min((found.ci_low.min() for found in curves if not found.is_control), default=0.0)
-    everything = min(found.accuracy.min() for found in curves)
+    drawn = [found for found in curves if found.n]
+    methods = min((found.ci_low.min() for found in drawn if not found.is_control), default=0.0)
+    everything = min(found.y.min() for found in drawn)
     lowest = min(methods, max(everything, 2 * methods - 1))
     return max(0.0, float(np.floor(20 * lowest - 1e-9)) / 20)
 
 
-def _panels(curves: list[Curve]) -> dict[str, list[Curve]]:
-    """The curves of each panel by its title."""
-    groups: dict[tuple[str, ...], list[Curve]] = {}
-    for found in curves:
-        groups.setdefault(tuple(_circumstances(found).values()), []).append(found)
-    panels = sorted(groups.values(), key=lambda group: _place_of_panel(group[0]))
-    return {_title(panel, _differing(panel[0], [other[0] for other in panels])): panel for panel in panels}
+def _place_of_panel(panel: Group[Curve]) -> tuple[str, int, str]:
+    cell, model = panel.cell, panel.cell.identity.model.name
+    return cell.dataset, list(MODELS).index(model) if model in MODELS else len(MODELS), cell.model_title
 
 
-def _circumstances(found: Curve) -> dict[str, str]:
-    """What the curves of a panel have in common, flat: all that the rows depend on but method and metric."""
-    shared = {key: value for key, value in found.stored.identity.items() if key not in {"method", "metric"}}
-    return {str(key): str(value) for key, value in pd.json_normalize(shared).iloc[0].items()}
-
-
-def _place_of_panel(found: Curve) -> tuple[str, int, str]:
-    dataset, model, title = (found.stored.display[key] for key in ("dataset", "model", "model_title"))
-    return dataset, list(MODELS).index(model) if model in MODELS else len(MODELS), title
-
-
-def _differing(panel: Curve, panels: list[Curve]) -> list[str]:
-    """What tells a panel from those of the same network and data set, for example 'seed 1'."""
-    own = _circumstances(panel)
-    namesakes = [_circumstances(p) for p in panels if _place_of_panel(p) == _place_of_panel(panel)]
-    keys = [key for key in own if any(other.get(key) != own[key] for other in namesakes)]
-    return [f"{key.rpartition('.')[2]} {own[key][:16]}" for key in keys]
-
-
-def _title(panel: list[Curve], differing: list[str]) -> str:
+def _title(panel: Group[Curve]) -> str:
     """Network; data set, images, settings of the metric that are not defaults, and what differs from other panels."""
-    display = panel[0].stored.display
-    counts = sorted({found.n for found in panel})
+    counts = sorted({found.n for found in panel.members})
     images = f"n = {counts[0]}" if len(counts) == 1 else f"n = {counts[0]} to {counts[-1]}"
-    setting = [f"{key} = {value}" for key, value in parse_call(display["metric"]).parameters.items()]
-    return f"{display['model_title']}\n{', '.join([display['dataset'], images, *setting, *differing])}"
+    setting = [f"{key} = {value}" for key, value in parse_call(panel.cell.metric).parameters.items()]
+    told = filter(None, [panel.cell.dataset, images, *setting, panel.remark])
+    return f"{panel.cell.model_title}\n{', '.join(told)}"

@@ -3,39 +3,40 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 from matplotlib import style
 
 from rapbench.core.catalogue import Catalogue, Entry
 from rapbench.core.errors import BadConfig
+from rapbench.results.store import write_whole
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from pandas import DataFrame
+
+    from rapbench.results.cell import Cell
+    from rapbench.results.store import Held
 
 FIGURES = Catalogue(
     "figure",
     {
-        "rap2020/figure7": Entry(
-            "rapbench.report.curves:Figure7", "accuracy while the least relevant pixels are erased (Nam et al. 2020)"
-        ),
-        "pattern2017/figure3": Entry(
-            "rapbench.report.pattern_figures:Figure3", "quality of signal estimators by layer (Kindermans et al. 2018)"
-        ),
-        "pattern2017/figure4a": Entry(
-            "rapbench.report.pattern_figures:Figure4a", "probability as patches are erased (Kindermans et al. 2018)"
-        ),
-        "deeplift2017/figure4": Entry(
-            "rapbench.report.digit_figures:Figure4", "one digit turned into another (Shrikumar et al. 2017)"
-        ),
-        "perturbation": Entry("rapbench.report.curves:PerturbationCurves", "the curves of rap2020/figure7, of any run"),
+        "perturbation": Entry(
+            "rapbench.report.curves:PerturbationCurves", "accuracy while pixels are erased, of any run"
+        )
     },
 )
+"""Figures of no paper; those of papers are on their cards."""
+
+COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Told apart by any kind of colour vision. Source: Okabe and Ito 2008."""
+GREY = "0.55"
+"""Of controls."""
 
 Form = Literal["png", "svg", "pdf"]
 FORMS: tuple[Form, ...] = ("png", "svg", "pdf")
@@ -61,21 +62,6 @@ _STYLE = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stored:
-    """What the store holds of one method and one metric.
-
-    Attributes:
-        identity: all that the rows depend on.
-        display: what tables print: dataset, model, model_title, method, method_title, backend, metric, signed.
-        rows: a row an image.
-    """
-
-    identity: Mapping[str, Any]
-    display: Mapping[str, Any]
-    rows: DataFrame
-
-
-@dataclass(frozen=True, kw_only=True)
 class Drawing:
     """A figure with the numbers that it shows.
 
@@ -83,11 +69,13 @@ class Drawing:
         suffix: tells it from the other drawings of the same name; empty where there is no need.
         figure: the picture.
         points: the numbers, a row a point.
+        notes: what is not in it, and why.
     """
 
     suffix: str
     figure: Figure
     points: DataFrame
+    notes: tuple[str, ...] = ()
 
 
 class FigureKind(Protocol):
@@ -96,17 +84,19 @@ class FigureKind(Protocol):
     metric: ClassVar[str]
     """The metric whose rows it shows."""
 
-    @property
-    def command(self) -> str:
-        """What computes these rows."""
-        ...
-
-    def __call__(self, stored: Sequence[Stored]) -> list[Drawing]: ...
+    def __call__(self, held: Sequence[Held]) -> list[Drawing]: ...
 
 
 def styled() -> AbstractContextManager[None]:
     """Within it, figures are drawn and rendered alike on every machine, legible at the width of a column."""
     return style.context(["default", _STYLE])
+
+
+def bare(axes: Axes) -> None:
+    """Axes without a frame, on a light grid."""
+    axes.grid(axis="y", color="0.9", linewidth=0.4)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def rendered(figure: Figure, form: Form) -> bytes:
@@ -115,6 +105,20 @@ def rendered(figure: Figure, form: Form) -> bytes:
     with styled():
         figure.savefig(content, format=form, metadata=_UNDATED[form])
     return content.getvalue()
+
+
+def written(drawing: Drawing, name: str, folder: Path) -> list[Path]:
+    """Writes a drawing's picture in every form and its points as CSV; returns the files.
+
+    Raises:
+        BadConfig: a file cannot be written.
+    """
+    stem = "_".join(filter(None, (name.replace("/", "_").replace(":", "."), drawing.suffix)))
+    contents: dict[str, bytes] = {form: rendered(drawing.figure, form) for form in FORMS}
+    contents["csv"] = drawing.points.to_csv(index=False).encode()
+    for suffix, content in contents.items():
+        write_whole(folder / f"{stem}.{suffix}", content)
+    return [folder / f"{stem}.{suffix}" for suffix in contents]
 
 
 def form_of(path: Path) -> Form:
@@ -127,6 +131,11 @@ def form_of(path: Path) -> Form:
         if path.suffix.lower() == f".{form}":
             return form
     raise BadConfig(f"cannot write {path}: pictures are files ending in .{', .'.join(FORMS)}")
+
+
+def called(cell: Cell) -> str:
+    """How a figure calls a method: its title, parameters that are not defaults, a backend that is not native."""
+    return label(cell.method_title, cell.method, cell.identity.method.backend)
 
 
 def label(title: str, method: str, backend: str) -> str:

@@ -122,6 +122,20 @@ def defined(variants: Iterable[Variant], rows: DataFrame) -> list[Defined]:
     return [of(variant.statistics, tuple(variant.undefined.items())) for variant in variants]
 
 
+def sound(variant: Variant, rows: DataFrame) -> DataFrame:
+    """The rows of the images that a variant does not drop."""
+    for holds in variant.undefined.values():
+        rows = rows[~holds(rows)] if len(rows) else rows
+    return rows
+
+
+def band(values: NDArray[np.float64], *, seed: int, resamples: int = 1000) -> tuple[NDArray[np.float64], ...]:
+    """Ends (L,) and (L,) of the 95 % bootstrap interval of the mean over images of values (n, L), column by column."""
+    drawn = _means(values, _times(len(values), seed, resamples))
+    low, high = np.percentile(drawn, [2.5, 97.5], axis=0)
+    return low, high
+
+
 def value(variant: Variant, statistics: NDArray[np.float64]) -> float | None:
     """The variant over images with these statistics (n, S); None without an image or where it is not finite."""
     if not len(statistics):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import groupby
 from typing import Any
 
 import pandas as pd
@@ -14,14 +13,32 @@ from rapbench.core.types import Metric, Variant
 from rapbench.metrics import METRICS
 from rapbench.report.formats import Document, Format, Grid, interval, number, rendered
 from rapbench.report.statistics import Estimate, estimates
+from rapbench.results.cell import Cell
+from rapbench.results.select import Group, grouped, names
+from rapbench.results.store import Held
 
 FIELDS = (
-    *("dataset", "model", "weights", "method", "backend", "metric", "variant"),
-    *("value", "ci_low", "ci_high", "n", "n_dropped", "direction"),
+    *("dataset", "model", "weights", "select", "shuffle", "seed", "precision", "device"),
+    *("method", "backend", "metric", "variant", "value", "ci_low", "ci_high", "n", "n_dropped", "direction"),
 )
 
-Stored = tuple[pd.DataFrame, Mapping[str, int]]
-"""The rows of a cell, and how many images could not be read, by reason."""
+
+def measured_on(cell: Cell) -> dict[str, Any]:
+    """What a cell's numbers are of, as files hold it beside each of them."""
+    own = cell.identity
+    return {
+        "dataset": cell.dataset,
+        "model": own.model.name,
+        "weights": own.model.weights,
+        "select": own.dataset.select,
+        "shuffle": own.dataset.shuffle,
+        "seed": own.seed,
+        "precision": own.precision,
+        "device": own.device,
+        "method": cell.method,
+        "backend": own.method.backend,
+        "metric": cell.metric,
+    }
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -29,21 +46,19 @@ class Result:
     """One number of a table, computed when it is first looked at.
 
     Attributes:
-        source: what it was measured on: dataset, model, model_title, weights, method, method_title, backend, metric.
+        cell: what it was measured on.
         variant: name of the metric's variant.
         definition: the variant itself.
         rows: what it is computed from.
-        seed: of the resampling.
         estimated: what its estimate is computed together with.
         skipped: images that could not be read, by reason; they count as dropped.
         headline: place among the variants that a terminal shows, None where only files hold it.
     """
 
-    source: Mapping[str, Any]
+    cell: Cell
     variant: str
     definition: Variant = field(repr=False)
     rows: pd.DataFrame = field(repr=False)
-    seed: int
     estimated: _Estimated = field(repr=False)
     skipped: Mapping[str, int]
     headline: int | None
@@ -61,7 +76,7 @@ class Result:
     def document(self) -> dict[str, Any]:
         """The result as files hold it."""
         values = {
-            **{key: self.source[key] for key in FIELDS if key in self.source},
+            **measured_on(self.cell),
             "variant": self.variant,
             "direction": self.direction,
             **{key: getattr(self.estimate, key) for key in ("value", "ci_low", "ci_high", "n")},
@@ -73,12 +88,6 @@ class Result:
     def dropped(self) -> dict[str, int]:
         """Images without a value, by reason."""
         return {**self.skipped, **self.estimate.dropped}
-
-    @property
-    def label(self) -> str:
-        """The method with its parameters, and its backend where that is not this project."""
-        backend = self.source["backend"]
-        return str(self.source["method"]) + ("" if backend == "native" else f" [{backend}]")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -99,37 +108,38 @@ class _Estimated:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Held:
-    """A cell that a store holds, its rows not yet read."""
+class Scored:
+    """A cell with every variant of its metric, its rows not yet read."""
 
-    identity: Mapping[str, Any]
-    display: Mapping[str, Any]
-    read: Callable[[], Stored]
+    held: Held
+
+    @property
+    def cell(self) -> Cell:
+        """What it was measured on."""
+        return self.held.cell
 
     @cached_property
     def results(self) -> Mapping[str, Result]:
         """Every variant of its metric, by name."""
-        return {result.variant: result for result in results(self.identity, self.display, *self.read())}
+        return {result.variant: result for result in results(self.held)}
 
 
-def results(
-    identity: Mapping[str, Any], display: Mapping[str, Any], rows: pd.DataFrame, skipped: Mapping[str, int]
-) -> list[Result]:
+def results(held: Held) -> list[Result]:
     """Every variant of a cell's metric, from its rows."""
-    metric: Metric = METRICS.load(identity["metric"]["name"])(**identity["metric"]["parameters"])
-    variants, seed = metric.variants(signed=display["signed"]), identity["seed"]
+    cell, rows = held.cell, held.rows
+    metric: Metric = METRICS.load(cell.identity.metric.name)(**cell.identity.metric.parameters)
+    variants, seed = metric.variants(signed=cell.signed), cell.identity.seed
     shown = {name: variant for name, variant in variants.items() if name in metric.headline}
     left = {name: variant for name, variant in variants.items() if name not in shown}
-    for_people, for_files = (_Estimated(variants=some, rows=rows, seed=seed) for some in (shown, left))
+    for_people, for_files = (_Estimated(variants=some, rows=rows.frame, seed=seed) for some in (shown, left))
     return [
         Result(
-            source=display,
+            cell=cell,
             variant=name,
             definition=variant,
-            rows=rows,
-            seed=seed,
+            rows=rows.frame,
             estimated=for_people if name in shown else for_files,
-            skipped=skipped,
+            skipped=rows.skipped(),
             headline=metric.headline.index(name) if name in shown else None,
         )
         for name, variant in variants.items()
@@ -150,26 +160,29 @@ def document(found: Iterable[Result], form: Format) -> Document:
 
 def _grids(found: Iterable[Result]) -> tuple[Grid, ...]:
     shown = [result for result in found if result.headline is not None]
-    shown.sort(key=lambda r: (r.source["dataset"], r.source["model_title"], r.source["metric"] == "guards"))
-    groups: dict[tuple[str, str, str], list[Result]] = {}
-    for result in shown:
-        key = (result.source["dataset"], result.source["model_title"], result.source["metric"])
-        groups.setdefault(key, []).append(result)
-    return tuple(_grid(key, group) for key, group in groups.items())
+    shown.sort(key=lambda r: (r.cell.dataset, r.cell.model_title, r.cell.identity.metric.name == "guards"))
+    return tuple(_grid(group) for group in grouped(shown, lambda result: result.cell))
 
 
-def _grid(key: tuple[str, str, str], group: list[Result]) -> Grid:
-    variants = list(dict.fromkeys(r.variant for r in sorted(group, key=lambda r: r.headline or 0)))
-    arrows = {r.variant: r.direction for r in group}
+def _grid(group: Group[Result]) -> Grid:
+    variants = list(dict.fromkeys(r.variant for r in sorted(group.members, key=lambda r: r.headline or 0)))
+    arrows = {r.variant: r.direction for r in group.members}
+    rows: dict[Cell, dict[str, Result]] = {}
+    for result in group.members:
+        rows.setdefault(result.cell, {})[result.variant] = result
     lines = []
-    for label, of_method in groupby(group, key=lambda r: r.label):
-        cells = {r.variant: r for r in of_method}
-        widest = max(cells.values(), key=lambda r: r.estimate.n)
-        values = [value(cells[v].estimate) if v in cells else "-" for v in variants]
-        lines.append((label, *values, str(widest.estimate.n), reasons(widest.dropped)))
-    dataset, model, metric = key
+    for name, of_method in zip(names(list(rows)), rows.values(), strict=True):
+        widest = max(of_method.values(), key=lambda r: r.estimate.n)
+        values = [value(of_method[v].estimate) if v in of_method else "-" for v in variants]
+        lines.append((name, *values, str(widest.estimate.n), reasons(widest.dropped)))
     header = ("method", *(f"{v} ({arrows[v]})" for v in variants), "images", "dropped")
-    return Grid(title=f"{metric} on {dataset}, {model}", header=header, rows=tuple(lines))
+    return Grid(title=heading(group), header=header, rows=tuple(lines))
+
+
+def heading(group: Group[Any]) -> str:
+    """What a group's numbers are of: metric, images, network, and what tells it from groups alike."""
+    cell = group.cell
+    return ", ".join(filter(None, (f"{cell.metric} on {cell.dataset}", cell.model_title, group.remark)))
 
 
 def reasons(dropped: Mapping[str, int]) -> str:

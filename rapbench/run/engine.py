@@ -13,12 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rapbench.core.named import Named
 from rapbench.core.types import Explained, Method, Metric
-from rapbench.run.claims import Claims
+from rapbench.results.claims import Claims
+from rapbench.results.store import Block, Store, write_whole
 from rapbench.run.explainer import Classified, Explainer
-from rapbench.run.plan import Experiment, Named, Task, within
+from rapbench.run.plan import Experiment, Study, Task, within
 from rapbench.run.reading import Loaded, read
-from rapbench.run.store import Block, Store, write_whole
 
 Progress = Callable[[int], None]
 """Told how many more (image, method) pairs are done."""
@@ -46,6 +47,8 @@ def execute(
     clock = Clock(experiment.device)
     if not tasks:
         return clock.seconds
+    if experiment.study:
+        return _measured(experiment, experiment.study.thing, tasks, store, progress, claims, failed)
     explainer = Explainer(experiment)
     groups: deque[list[Task]] = deque()
     images = read(experiment, _taken(experiment, tasks, store, claims, groups))
@@ -65,6 +68,35 @@ def execute(
                 if claims:
                     claims.release(experiment.task_id(task))
                 progress(loaded.block.stop - loaded.block.start)
+
+
+def _measured(
+    experiment: Experiment,
+    study: Study,
+    tasks: Sequence[Task],
+    store: Store,
+    progress: Progress,
+    claims: Claims | None,
+    failed: Failed,
+) -> Mapping[str, float]:
+    """Does the tasks of a study, likewise."""
+    clock = Clock(experiment.device)
+    experiment.classifier.module.to(experiment.device)
+    for task in tasks:
+        if claims and not (claims.take(experiment.task_id(task)) and _still(experiment, task, store, claims)):
+            continue
+        try:
+            with clock(f"measuring {study.title}"):
+                columns = study.rows(experiment, task.block, progress)
+            for metric in task.metrics:
+                store.write(
+                    experiment.cells[task.method.label, metric.label], task.block, columns, [], experiment.origin
+                )
+        except Exception as error:  # noqa: BLE001 - whatever a device raises
+            failed(task, error)
+        if claims:
+            claims.release(experiment.task_id(task))
+    return clock.seconds
 
 
 def _do(task: Task, explainer: Explainer, loaded: Loaded, clean: Classified | None, store: Store, clock: Clock) -> None:

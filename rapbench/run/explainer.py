@@ -9,14 +9,15 @@ import torch
 from torch import Tensor
 
 from rapbench.core.allocator import keep_freed_memory
+from rapbench.core.named import Named
 from rapbench.core.seeds import image_seed
-from rapbench.core.types import Complete, Explained, Method, Sample
+from rapbench.core.types import Batch, Complete, Explained, Method, Network, Sample
 from rapbench.methods import METHODS
 from rapbench.relprop.checked import verify
 from rapbench.relprop.graph import Graph
 from rapbench.relprop.trace import trace
 from rapbench.run.batches import Batches
-from rapbench.run.plan import Experiment, Named
+from rapbench.run.plan import Experiment
 from rapbench.run.reading import Loaded
 
 _DTYPES = {"bf16": torch.bfloat16, "fp64": torch.float64}
@@ -28,8 +29,7 @@ _BATCH = {"cpu": (8, 8), "cuda": (32, 256)}
 class Classified:
     """A block after the one clean forward pass."""
 
-    loaded: Loaded
-    x: Tensor
+    batch: Batch
     logits: Tensor
     target: Tensor
 
@@ -64,17 +64,14 @@ class Explainer:
         """The block's images classified; None where none could be read."""
         if not loaded.samples:
             return None
-        images = torch.stack([sample.image for sample in loaded.samples]).to(self.experiment.device)
-        x = self.experiment.classifier.normalised(images).contiguous(memory_format=torch.channels_last)
-        logits = self.classify(x)
-        return Classified(loaded, x, logits, logits.argmax(1))
+        batch = self._batch(loaded.samples)
+        logits = self.classify(batch.x)
+        return Classified(batch, logits, logits.argmax(1))
 
     def explained(self, method: Named[Method], clean: Classified) -> Explained:
         """The block's images explained for the predicted class."""
-        device, samples = self.experiment.device, clean.loaded.samples
-        seeds = torch.tensor([image_seed(self.experiment.spec.seed, sample.id) for sample in samples])
-        own = self.experiment.spec.backend == "native" and method.name in METHODS
         traced = self._checked(clean)
+        own = self.experiment.spec.backend == "native" and method.name in METHODS
         model = traced if own else self.module
 
         def explain(x: Tensor, target: Tensor, seeds: Tensor) -> Tensor:
@@ -84,24 +81,30 @@ class Explainer:
             )
 
         return Explained(
-            relevance=explain(clean.x, clean.target, seeds),
-            x=clean.x,
+            batch=clean.batch,
+            network=Network(classify=self.classify, explain=explain, black=self.experiment.classifier.black()),
+            relevance=explain(clean.batch.x, clean.target, clean.batch.seeds),
             logits=clean.logits,
             target=clean.target,
+            total=self._total(method.thing, clean),
+        )
+
+    def _batch(self, samples: Sequence[Sample]) -> Batch:
+        device, classifier = self.experiment.device, self.experiment.classifier
+        images = torch.stack([sample.image for sample in samples]).to(device)
+        return Batch(
+            ids=tuple(sample.id for sample in samples),
+            x=classifier.normalised(images).contiguous(memory_format=torch.channels_last),
             boxes=tuple(None if s.boxes is None else s.boxes.to(device) for s in samples),
             mask=tuple(None if s.mask is None else s.mask.to(device) for s in samples),
-            classify=self.classify,
-            explain=explain,
-            seeds=seeds,
-            black=self.experiment.classifier.black(),
-            total=self._total(method.thing, clean),
             label=self._labels(samples) if self.experiment.has_labels else None,
+            seeds=torch.tensor([image_seed(self.experiment.spec.seed, sample.id) for sample in samples]),
         )
 
     def _checked(self, clean: Classified) -> Graph:
         """The traced network, which is compared with the network on the first batch."""
         if self.graph is None:
-            x = clean.x[:2].to(self.dtype)
+            x = clean.batch.x[:2].to(self.dtype)
             self.graph = trace(self.module, x)
             if self.check:
                 verify(self.graph, self.module, x, clean.logits[:2].to(self.dtype))
@@ -115,9 +118,9 @@ class Explainer:
         """What each map should sum to, where the method says."""
 
         def logits(x: Tensor) -> Tensor:
-            return clean.logits if x is clean.x else self.classify(x)
+            return clean.logits if x is clean.batch.x else self.classify(x)
 
-        return method.total(logits, clean.x, clean.target) if isinstance(method, Complete) else None
+        return method.total(logits, clean.batch.x, clean.target) if isinstance(method, Complete) else None
 
 
 def _set_precision(precision: str) -> None:

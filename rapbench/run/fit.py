@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,13 +17,13 @@ from torch import Tensor
 from rapbench.core.errors import BadConfig, SpecMismatch
 from rapbench.core.types import Classifier, Dataset
 from rapbench.datasets.scenes import Scenes
+from rapbench.methods.signals.directions import weighted_layers
+from rapbench.methods.signals.moments import Moments, observed
+from rapbench.methods.signals.patterns import Patterns
 from rapbench.relprop.layers import Weighted
-from rapbench.relprop.moments import Moments, observed
-from rapbench.relprop.patterns import Patterns
-from rapbench.relprop.signal import weighted_layers
 from rapbench.relprop.trace import trace
-from rapbench.run.store import write_whole
-from rapbench.run.stream import Images, cut, example, inputs
+from rapbench.results.store import write_whole
+from rapbench.run.reading import Images, cut, example, inputs
 
 _LOG = logging.getLogger(__name__)
 BATCH = {"cpu": 8, "cuda": 32}
@@ -77,10 +77,8 @@ def patterns_for(
     Raises:
         BadConfig: the data set has no training images of its own.
     """
-    if not isinstance(dataset, Scenes):
-        raise BadConfig(
-            "patterns are fitted automatically to generated images only: run rapbench fit-patterns on training images"
-        )
+    refuse_unless_generated(type(dataset))
+    assert isinstance(dataset, Scenes)
     training = replace(dataset, stream="train")
     named = f"{classifier.name}-{classifier.digest[:16]}-{training.fingerprint}-{_AUTOMATIC}"
     file = cache / f"{named}.safetensors"
@@ -91,12 +89,25 @@ def patterns_for(
     return file
 
 
+def refuse_unless_generated(dataset: type[Dataset]) -> None:
+    """Patterns that nobody gave are fitted where the data set can generate training images.
+
+    Raises:
+        BadConfig: it cannot.
+    """
+    if not issubclass(dataset, Scenes):
+        raise BadConfig(
+            "patterns are fitted automatically to generated images only: run rapbench fit-patterns on training images"
+        )
+
+
 @torch.no_grad()
 def moments(
     classifier: Classifier,
     images: Images,
     *,
     device: torch.device,
+    layers: Collection[str] | None = None,
     partial: Path | None = None,
     progress: Callable[[int], None] = _unheard,
 ) -> dict[str, Moments]:
@@ -106,27 +117,29 @@ def moments(
         classifier: the network.
         images: what to read.
         device: where to compute.
+        layers: names of the layers; all by default.
         partial: where the sums are kept meanwhile.
         progress: told how many more images are done.
     """
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     graph = trace(classifier.module.to(device), example(classifier)).folded()
-    sums = {name: Moments(layer) for name, layer in weighted_layers(graph, "fit-patterns").items()}
+    weighted = weighted_layers(graph, "fit-patterns")
+    sums = {name: Moments(layer) for name, layer in weighted.items() if layers is None or name in layers}
 
     def see(layer: Weighted, x: Tensor, y: Tensor) -> None:
-        sums[layer.name].add(x, y)
+        if layer.name in sums:
+            sums[layer.name].add(x, y)
 
     network, start = observed(graph, see), _resumed(partial, sums, images.start)
     progress(start - images.start)
-    batches, unsaved = cut(start, images.stop, BATCH[device.type]), 0
-    for positions, x in zip(batches, inputs(classifier, images.dataset, batches, device), strict=True):
+    saved = start
+    for block, x in inputs(classifier, images.dataset, cut(start, images.stop, BATCH[device.type]), device):
         if len(x):
             network(x)
-        unsaved += len(positions)
-        if partial and unsaved >= _SAVED_EVERY and positions.stop < images.stop:
-            _keep(partial, sums, positions.stop)
-            unsaved = 0
-        progress(len(positions))
+        if partial and block.stop - saved >= _SAVED_EVERY and block.stop < images.stop:
+            _keep(partial, sums, block.stop)
+            saved = block.stop
+        progress(block.stop - block.start)
     return sums
 
 

@@ -1,63 +1,28 @@
-"""A spec made concrete: the loaded data set, classifier, methods and metrics, and what is still to be computed."""
+"""A run made concrete: what it consists of, block by block, and what of it is still to be computed."""
 
 from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Protocol
 
 import torch
 
 from rapbench import __version__
-from rapbench.backends import BACKENDS
-from rapbench.core.cache import cache_folder
-from rapbench.core.catalogue import Call, Catalogue, parse_call
-from rapbench.core.errors import BadConfig, SpecMismatch
+from rapbench.core.errors import SpecMismatch
+from rapbench.core.named import Named, parameters
 from rapbench.core.types import Classifier, Dataset, Method, Metric
-from rapbench.datasets import DATASETS
-from rapbench.metrics import METRICS
-from rapbench.models.zoo import input_size, load_classifier
-from rapbench.run.fit import patterns_for
-from rapbench.run.spec import Cell, RunSpec, parameters
-from rapbench.run.store import Block, Shard, Store, covers
-from rapbench.run.studies import STUDIES
+from rapbench.results.cell import Cell, DatasetIdentity, Identity, MethodIdentity, MetricIdentity, ModelIdentity
+from rapbench.results.store import Block, BlockFile, Columns, Store, covers
+from rapbench.run.spec import RunSpec
 
 BLOCK_SIZE = 32
-"""Images a shard: what a killed run loses at most, for one method."""
-
-_USUAL_SIZE = 224
-_ONLY_WHEN_ASKED = {"degradation"}
-"""Metrics that take as many classifications as perturbation and tell much the same."""
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Named(Generic[T]):
-    """A method or metric under its canonical name: parameters that are not defaults in brackets."""
-
-    name: str
-    thing: T
-
-    @property
-    def label(self) -> str:
-        """`name(parameter=value, ...)` with what its numbers depend on, in the order of the fields."""
-        defaults = {field.name: field.default for field in fields(self.thing)}  # type: ignore[arg-type]
-        kept = {key: str(value) for key, value in parameters(self.thing).items() if value != defaults[key]}
-        return str(Call(self.name, kept))
-
-    def identity(self) -> dict[str, Any]:
-        """What of it enters a result's key: files by what they hold."""
-        digest = {"digest": self.thing.digest} if _takes_file(self.thing) else {}  # type: ignore[attr-defined]
-        return {"name": self.name, "parameters": parameters(self.thing), **digest}
-
-
-def _takes_file(thing: object) -> bool:
-    return any("by_digest" in field.metadata for field in fields(thing))  # type: ignore[arg-type]
+"""Images a block: what a killed run loses at most, for one method."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +34,37 @@ class Task:
     metrics: tuple[Named[Metric], ...]
 
 
+class Study(Protocol):
+    """A study; a frozen dataclass whose fields are its parameters.
+
+    Its work is divided as that of a metric: into blocks, each a task with a file of rows, so that shards, resumption,
+    status and previews hold for it. Positions are places of what is measured, for example layers, not of images.
+    """
+
+    title: ClassVar[str]
+    signed: ClassVar[bool]
+    block_size: ClassVar[int]
+    """Positions a block."""
+
+    def size(self, experiment: Experiment) -> int:
+        """How many positions there are."""
+
+    def rests_on(self, experiment: Experiment) -> Mapping[str, Any]:
+        """Which images its numbers rest on: enters the key."""
+
+    def num_read(self, experiment: Experiment) -> int:
+        """How many images one block reads."""
+
+    def rows(self, experiment: Experiment, block: Block, progress: Callable[[int], None]) -> Columns:
+        """The rows of a block's positions, which `index` names; `progress` is told how many more images are read."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
     """Everything a run needs, loaded and checked.
 
-    `order` holds the data set's indices of the images it takes; positions, in blocks and rows, are places in it.
+    `order` holds the data set's indices of the images it takes; positions, in blocks and rows, are places in it. With a
+    study nothing is explained: the study is the one method and the one metric, and positions are the study's.
     """
 
     spec: RunSpec
@@ -84,6 +75,7 @@ class Experiment:
     methods: tuple[Named[Method], ...]
     metrics: tuple[Named[Metric], ...]
     order: tuple[int, ...]
+    study: Named[Study] | None = None
 
     @property
     def limit(self) -> int:
@@ -100,14 +92,29 @@ class Experiment:
         """The cell of each (method label, metric label)."""
         return {(m.label, s.label): self._cell(m, s) for m in self.methods for s in self.metrics}
 
+    @property
+    def _block_size(self) -> int:
+        return self.study.thing.block_size if self.study else BLOCK_SIZE
+
+    @cached_property
+    def size(self) -> int:
+        """How many positions there are: images, or what a study measures."""
+        return self.study.thing.size(self) if self.study else self.limit
+
+    def num_images(self, task: Task) -> int:
+        """How many images a task explains, or a study's task reads."""
+        return self.study.thing.num_read(self) if self.study else task.block.stop - task.block.start
+
     def blocks(self, cell: Cell) -> list[Block]:
-        """The shards that a cell consists of."""
-        return blocks(cell.limit)
+        """The blocks that a cell consists of."""
+        return blocks(cell.limit, self._block_size)
 
     def tasks(self) -> list[Task]:
         """All work of the run, block by block; the spec alone decides how it is cut."""
         return [
-            Task(block, method, self._scoring(method, block)) for block in blocks(self.limit) for method in self.methods
+            Task(block, method, self._scoring(method, block))
+            for block in blocks(self.size, self._block_size)
+            for method in self.methods
         ]
 
     def pending(self, store: Store) -> list[Task]:
@@ -117,7 +124,7 @@ class Experiment:
             SpecMismatch: rows that are there were computed by other versions or on another device, and adding to them
                 was not allowed.
         """
-        held = {key: store.shards(cell) for key, cell in self.cells.items()}
+        held = {key: store.files(cell) for key, cell in self.cells.items()}
         tasks = [left for task in self.tasks() if (left := self._left(task, held))]
         if tasks and not self.spec.allow_mixed:
             self._refuse_mixing(held)
@@ -145,7 +152,7 @@ class Experiment:
         return f"{self.dataset_name}.{self.classifier.name}.{name}.{task.block.stem}.{digits}".replace(":", "-")
 
     def files(self, task: Task) -> list[str]:
-        """Paths in the results folder, without their last digits and suffix, of the shards that a task writes."""
+        """Paths in the results folder, without their last digits and suffix, of the block files that a task writes."""
         return [
             f"{self.cells[task.method.label, metric.label].folder}/{self.part(task, metric).stem}"
             for metric in task.metrics
@@ -166,7 +173,7 @@ class Experiment:
         """The metrics that score a method on a block."""
         return tuple(s for s in self.metrics if block.start < self.cells[method.label, s.label].limit)
 
-    def _left(self, task: Task, held: Mapping[tuple[str, str], Mapping[int, Shard]]) -> Task | None:
+    def _left(self, task: Task, held: Mapping[tuple[str, str], Mapping[int, BlockFile]]) -> Task | None:
         """A task with the metrics whose rows are missing, None where it is done."""
         missing = tuple(
             metric
@@ -175,10 +182,10 @@ class Experiment:
         )
         return replace(task, metrics=missing) if missing or self._maps_missing(task.method, task.block) else None
 
-    def _refuse_mixing(self, held: Mapping[tuple[str, str], Mapping[int, Shard]]) -> None:
-        for shards in held.values():
-            for shard in shards.values():
-                if apart := {key: there for key, there in shard.origin.items() if there != self.origin.get(key)}:
+    def _refuse_mixing(self, held: Mapping[tuple[str, str], Mapping[int, BlockFile]]) -> None:
+        for files in held.values():
+            for file in files.values():
+                if apart := {key: there for key, there in file.origin.items() if there != self.origin.get(key)}:
                     here = ", ".join(f"{key} {self.origin.get(key)}" for key in apart)
                     there = ", ".join(f"{key} {value}" for key, value in apart.items())
                     raise SpecMismatch(
@@ -187,91 +194,56 @@ class Experiment:
                     )
 
     def _maps_missing(self, method: Named[Method], block: Block) -> bool:
-        if self.spec.save_maps is None:
+        if self.spec.save_maps is None or self.study:
             return False
         ids = (self.dataset.ids[index] for index in self.order[block.start : block.stop])
         return not all(self.map_file(method, image_id).exists() for image_id in ids)
 
     def _cell(self, method: Named[Method], metric: Named[Metric]) -> Cell:
-        model = self.classifier
-        order = {"select": self.spec.select, "shuffle": self.spec.shuffle}
-        identity = {
-            "rapbench": __version__,
-            "dataset": {
-                "name": self.dataset_name,
-                "parameters": {k: v for k, v in parameters(self.dataset).items() if k != "data_root"},
-                "fingerprint": self.dataset.fingerprint,
-                **{key: chosen for key, chosen in order.items() if chosen != RunSpec.model_fields[key].default},
-            },
-            "model": {"name": model.name, "weights": model.weights, "digest": model.digest},
-            "method": {**method.identity(), "backend": self.spec.backend},
-            "metric": metric.identity(),
-            "seed": self.spec.seed,
-            "precision": self.spec.precision,
-            "device": self.device.type,
-        }
-        display = {
-            "dataset": self.dataset_name,
-            "model": model.name,
-            "model_title": model.title,
-            "weights": model.weights,
-            "method": method.label,
-            "method_title": method.thing.title,
-            "backend": self.spec.backend,
-            "metric": metric.label,
-            "signed": method.thing.signed,
-        }
+        model, spec = self.classifier, self.spec
+        identity = Identity(
+            rapbench=__version__,
+            dataset=DatasetIdentity(
+                name=self.dataset_name,
+                parameters={key: value for key, value in parameters(self.dataset).items() if key != "data_root"},
+                fingerprint=self.dataset.fingerprint,
+                select=spec.select,
+                shuffle=spec.shuffle,
+            ),
+            model=ModelIdentity(name=model.name, weights=model.weights, digest=model.digest),
+            method=MethodIdentity(
+                name=method.name, parameters=parameters(method.thing), digest=method.digest, backend=spec.backend
+            ),
+            metric=MetricIdentity(
+                name=metric.name,
+                parameters={**parameters(metric.thing), **(self.study.thing.rests_on(self) if self.study else {})},
+                digest=metric.digest,
+            ),
+            seed=spec.seed,
+            precision=spec.precision,
+            device=self.device.type,
+        )
         images = getattr(metric.thing, "images", None)
-        return Cell(identity=identity, display=display, limit=min(self.limit, images or self.limit))
+        return Cell(
+            identity=identity,
+            dataset=Named(self.dataset_name, self.dataset, given=frozenset({"data_root", "size"})).label,
+            model_title=model.title,
+            method=method.label,
+            method_title=method.thing.title,
+            metric=metric.label,
+            signed=method.thing.signed,
+            limit=min(self.size, images or self.size),
+        )
 
 
-def blocks(limit: int) -> list[Block]:
-    """The first `limit` images cut into shards."""
-    return [Block(start, min(start + BLOCK_SIZE, limit)) for start in range(0, limit, BLOCK_SIZE)]
+def blocks(limit: int, size: int = BLOCK_SIZE) -> list[Block]:
+    """The first `limit` positions in blocks of a size."""
+    return [Block(start, min(start + size, limit)) for start in range(0, limit, size)]
 
 
 def within(block: Block, limit: int) -> Block | None:
     """The part of a block below a limit, None where there is none."""
     return Block(block.start, min(block.stop, limit)) if block.start < limit else None
-
-
-def prepare(spec: RunSpec) -> Experiment:
-    """Loads and checks all that a spec names, before anything is computed."""
-    device = _device(spec)
-    if spec.study is not None:
-        STUDIES.load(spec.study)
-    methods = _named(BACKENDS.load(spec.backend), spec.method)
-    call = parse_call(spec.dataset)
-    dataset_class = DATASETS.load(call.name)
-    metrics = _metrics(spec, call.name, dataset_class)
-    dataset: Dataset = DATASETS.build(call, data_root=spec.data_root, size=input_size(spec.model))
-    classifier = load_classifier(
-        spec.model,
-        spec.weights,
-        label_space=dataset_class.label_space,
-        seed=spec.seed,
-        training=getattr(dataset, "training", None),
-    )
-    experiment = Experiment(
-        spec=spec,
-        device=device,
-        dataset=dataset,
-        dataset_name=call.name,
-        classifier=classifier,
-        methods=tuple(_with_patterns(method, classifier, dataset) for method in methods),
-        metrics=metrics,
-        order=(),
-    )
-    wanted = spec.limit or dataset_class.default_limit or len(dataset)
-    return replace(experiment, order=candidates(experiment)[:wanted])
-
-
-def _with_patterns(method: Named[Method], classifier: Classifier, dataset: Dataset) -> Named[Method]:
-    """The method with patterns fitted to the network, where it needs some and was given none."""
-    if not _takes_file(method.thing) or getattr(method.thing, "patterns", None) is not None:
-        return method
-    thing: Any = method.thing
-    return Named(method.name, replace(thing, patterns=patterns_for(classifier, dataset, cache_folder() / "patterns")))
 
 
 def candidates(experiment: Experiment) -> tuple[int, ...]:
@@ -280,49 +252,6 @@ def candidates(experiment: Experiment) -> tuple[int, ...]:
     if not experiment.spec.shuffle:
         return tuple(range(count))
     return tuple(torch.randperm(count, generator=torch.Generator().manual_seed(experiment.spec.seed)).tolist())
-
-
-def _device(spec: RunSpec) -> torch.device:
-    available = torch.cuda.is_available()
-    if spec.device == "cuda" and not available:
-        raise BadConfig("device cuda: torch finds no CUDA device here; use --device cpu or auto")
-    device = torch.device("cuda" if available and spec.device != "cpu" else "cpu")
-    if spec.precision == "tf32" and device.type == "cpu":
-        raise BadConfig("precision tf32 is a mode of CUDA devices; on the CPU use fp32, fp64 or bf16")
-    return device
-
-
-def _named(catalogue: Catalogue, texts: tuple[str, ...]) -> tuple[Named[Any], ...]:
-    calls = [parse_call(text) for text in texts]
-    named = {item.label: item for item in (Named(call.name, catalogue.build(call)) for call in calls)}
-    return tuple(named.values())
-
-
-def _metrics(spec: RunSpec, dataset_name: str, dataset: type[Dataset]) -> tuple[Named[Metric], ...]:
-    """The guards, then the metrics asked for, or all that the samples support."""
-    if not spec.metric:
-        names = [n for n in METRICS if n not in _ONLY_WHEN_ASKED and METRICS.load(n).needs <= dataset.provides]
-        return _named(METRICS, tuple(_economical(name, spec, dataset) for name in names))
-    metrics = _named(METRICS, tuple(dict.fromkeys(("guards", *spec.metric))))
-    for metric in metrics:
-        if lacking := metric.thing.needs - dataset.provides:
-            raise BadConfig(f"metric {metric.name} needs {' and '.join(sorted(lacking))}, which {dataset_name} lacks")
-    return metrics
-
-
-def _economical(name: str, spec: RunSpec, dataset: type[Dataset]) -> str:
-    """Perturbation classifies 80 more images an image: by default a generated set perturbs a quarter of its images.
-
-    On images that have fewer pixels than it erases, it erases the same share of them.
-    """
-    if name != "perturbation":
-        return name
-    parameters, size = {}, input_size(spec.model)
-    if size < _USUAL_SIZE:
-        parameters["pixels"] = str(max(1, round(100 * (size / _USUAL_SIZE) ** 2)))
-    if spec.limit is None and dataset.default_limit is not None:
-        parameters["images"] = str(dataset.default_limit // 4)
-    return str(Call(name, parameters))
 
 
 def versions() -> dict[str, str]:

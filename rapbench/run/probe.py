@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
+from rapbench.results.store import Block
 from rapbench.run.engine import Clock
 from rapbench.run.explainer import Explainer
-from rapbench.run.plan import Experiment, Task
+from rapbench.run.plan import Experiment, Study, Task
 from rapbench.run.reading import read
-from rapbench.run.store import Block
 
 _PROBED = 4
 """Images explained; one of them is scored."""
+_STUDIED = 12
+"""Images that a study is probed on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +40,8 @@ def probe(experiment: Experiment, tasks: list[Task]) -> list[Cost]:
     """The cost of every stage of the tasks, extrapolated from a few images; nothing is stored."""
     if not tasks:
         return []
+    if experiment.study:
+        return [_cost_of_study(experiment, experiment.study.thing, tasks)]
     explainer, clock = Explainer(experiment), Clock(experiment.device)
     counts = _counts(experiment, tasks)
     with torch.no_grad():
@@ -61,6 +65,24 @@ def probe(experiment: Experiment, tasks: list[Task]) -> list[Cost]:
         for stage, n in counts.items()
         if n
     ]
+
+
+def _cost_of_study(experiment: Experiment, study: Study, tasks: list[Task]) -> Cost:
+    """From its first block on a few images, one of which is also classified by itself."""
+    few = replace(experiment, order=experiment.order[:_STUDIED])
+    module = experiment.classifier.module.to(experiment.device)
+    sample = experiment.dataset[experiment.order[0]].image.unsqueeze(0).to(experiment.device)
+    x, clock = experiment.classifier.normalised(sample), Clock(experiment.device)
+    with torch.no_grad():
+        module(x)
+        with clock("classifying"):
+            module(x)
+        with clock("measuring"):
+            study.rows(few, tasks[0].block, lambda _: None)
+    each = clock.seconds["measuring"] / study.num_read(few)
+    images = sum(experiment.num_images(task) for task in tasks)
+    forwards = each / clock.seconds["classifying"]
+    return Cost(stage=f"measuring {study.title}", forwards=forwards, images=images, seconds=each * images)
 
 
 def _counts(experiment: Experiment, tasks: list[Task]) -> Mapping[str, int]:

@@ -1,7 +1,8 @@
-"""Images of a run, block by block in order; worker processes read ahead while the device works."""
+"""Images read ahead, block by block in order: worker processes read while the device works."""
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from collections import deque
@@ -10,16 +11,19 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
+import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from rapbench.core.errors import BadData
-from rapbench.core.types import Dataset, Sample
-from rapbench.run.store import Block, Incident
+from rapbench.core.types import Classifier, Dataset, Sample
+from rapbench.results.store import Block, Incident
 
 if TYPE_CHECKING:
     from rapbench.run.plan import Experiment
 
+_LOG = logging.getLogger(__name__)
 _MOST_READERS = 8
 T = TypeVar("T")
 
@@ -34,12 +38,62 @@ class Loaded:
     incidents: tuple[Incident, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Images:
+    """Images `start` to `stop` of a data set, under its name."""
+
+    dataset: Dataset
+    name: str
+    start: int = 0
+    stop: int
+
+
 def read(experiment: Experiment, blocks: Iterable[Block]) -> Iterator[Loaded]:
     """The blocks' images; the blocks are asked for as the readers get to them.
 
     Raises:
         BadData: an image cannot be read as it is and the run is strict.
     """
+    readers = experiment.spec.readers
+    if readers is None:
+        readers = readers_beside(experiment.device)
+    for block, found in _read(experiment.dataset, experiment.order, blocks, readers):
+        yield _loaded(block, found, experiment)
+
+
+def inputs(
+    classifier: Classifier, dataset: Dataset, blocks: Sequence[Block], device: torch.device
+) -> Iterator[tuple[Block, Tensor]]:
+    """Each block of a data set with its normalised inputs (N, C, H, W); what cannot be read is left out and said."""
+    nothing = torch.empty(0, len(classifier.mean), classifier.size, classifier.size)
+    for block, found in _read(dataset, range(len(dataset)), blocks, readers_beside(device)):
+        images = [item.image for item in found if isinstance(item, Sample)]
+        for fault in (item for item in found if isinstance(item, BadData)):
+            _LOG.warning("left out: %s", fault)
+        yield block, classifier.normalised((torch.stack(images) if images else nothing).to(device))
+
+
+def example(classifier: Classifier) -> Tensor:
+    """Noise (2, C, H, W) of the shape, type and device of what a network takes."""
+    like = next(classifier.module.parameters())
+    shape = (2, len(classifier.mean), classifier.size, classifier.size)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(like)
+
+
+def readers_beside(device: torch.device) -> int:
+    """How many processes read for a device: one a core beside a GPU; none beside a CPU, which has work of its own."""
+    return min(_MOST_READERS, os.cpu_count() or 1) if device.type == "cuda" else 0
+
+
+def cut(start: int, stop: int, size: int) -> list[Block]:
+    """Start to stop in blocks."""
+    return [Block(i, min(i + size, stop)) for i in range(start, stop, size)]
+
+
+def _read(
+    dataset: Dataset, order: Sequence[int], blocks: Iterable[Block], readers: int
+) -> Iterator[tuple[Block, list[Sample | BadData]]]:
+    """Each block of places in the order with its images, or why they cannot be read."""
     ahead: deque[Block] = deque()
 
     def positions() -> Iterator[int]:
@@ -47,12 +101,9 @@ def read(experiment: Experiment, blocks: Iterable[Block]) -> Iterator[Loaded]:
             ahead.append(block)
             yield from range(block.start, block.stop)
 
-    readers = experiment.spec.readers
-    if readers is None:
-        readers = min(_MOST_READERS, os.cpu_count() or 1) if experiment.device.type == "cuda" else 0
     stream = iter(
         DataLoader(
-            _Images(experiment.dataset, experiment.order),
+            _Images(dataset, order),
             batch_size=None,
             sampler=positions(),
             num_workers=readers,
@@ -63,7 +114,7 @@ def read(experiment: Experiment, blocks: Iterable[Block]) -> Iterator[Loaded]:
     )
     for first in stream:
         block = ahead.popleft()
-        yield _loaded(block, [first, *islice(stream, block.stop - block.start - 1)], experiment)
+        yield block, [first, *islice(stream, block.stop - block.start - 1)]
 
 
 def _loaded(block: Block, found: Sequence[Sample | BadData], experiment: Experiment) -> Loaded:
@@ -85,10 +136,10 @@ def _loaded(block: Block, found: Sequence[Sample | BadData], experiment: Experim
 
 @dataclass(frozen=True)
 class _Images(TorchDataset[Sample | BadData]):
-    """The image at a position of the run, or why it cannot be read."""
+    """The image at a place in an order, or why it cannot be read."""
 
     dataset: Dataset
-    order: tuple[int, ...]
+    order: Sequence[int]
 
     def __len__(self) -> int:
         return len(self.order)

@@ -16,12 +16,12 @@ from torch import Tensor
 
 from rapbench.core.errors import BadConfig
 from rapbench.core.types import Sample
-from rapbench.run.claims import Claims
+from rapbench.results.claims import Claims
+from rapbench.results.store import write_whole
 from rapbench.run.engine import Progress
 from rapbench.run.explainer import Explainer
 from rapbench.run.plan import Experiment, blocks, candidates
 from rapbench.run.reading import read
-from rapbench.run.store import write_whole
 
 _POLL_SECONDS = 2.0
 _SAVED_EVERY = 16
@@ -29,7 +29,7 @@ _SAVED_EVERY = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class Selection:
+class Scan:
     """How far a scan of the data set has come.
 
     Attributes:
@@ -56,14 +56,14 @@ def _unheard(_: int) -> None:
     pass
 
 
-def selected(experiment: Experiment, progress: Progress) -> tuple[Experiment, Selection]:
+def selected(experiment: Experiment, progress: Progress) -> tuple[Experiment, Scan]:
     """The experiment on the images that its network classifies correctly and, where boxes are known, that have some.
 
     The list is kept in the results folder under `selections`; a scan that was stopped goes on, and of several workers
     one scans while the others wait.
 
     Raises:
-        BadConfig: the data set has no labels in the classes of the network, or no image is left.
+        BadConfig: no image is left.
     """
     wanted, everything = experiment.spec.limit or len(experiment.dataset), candidates(experiment)
     file = selection_file(experiment)
@@ -82,29 +82,25 @@ def selected(experiment: Experiment, progress: Progress) -> tuple[Experiment, Se
 
 def selection_file(experiment: Experiment) -> Path:
     """Where the results folder keeps the list; its name depends on what the list depends on."""
-    any_cell = next(iter(experiment.cells.values())).identity
-    basis = {key: any_cell[key] for key in ("dataset", "model", "precision", "device")}
+    document = next(iter(experiment.cells.values())).identity.document()
+    basis = {key: document[key] for key in ("dataset", "model", "precision", "device")}
     if experiment.spec.shuffle:
         basis["seed"] = experiment.spec.seed
     digest = hashlib.sha256(json.dumps(basis, sort_keys=True).encode()).hexdigest()[:16]
     return experiment.spec.out / "selections" / f"{experiment.dataset_name}.{experiment.classifier.name}.{digest}.json"
 
 
-def stored(file: Path) -> Selection:
+def stored(file: Path) -> Scan:
     """The selection in a file; an empty one where there is none that can be read."""
     try:
         held: dict[str, Any] = json.loads(file.read_text())
-        return Selection(ids=tuple(held["ids"]), scanned=held["scanned"], dropped=held["dropped"])
+        return Scan(ids=tuple(held["ids"]), scanned=held["scanned"], dropped=held["dropped"])
     except (OSError, ValueError, KeyError, TypeError):
-        return Selection(dropped={})
+        return Scan(dropped={})
 
 
-def _scan(experiment: Experiment, done: Selection, wanted: int, file: Path, progress: Progress) -> Selection:
-    if not experiment.has_labels:
-        raise BadConfig(
-            f"select=correct needs labels in the classes of the network: {experiment.dataset_name} has "
-            f"{experiment.dataset.label_space or 'no'} labels, {experiment.classifier.title} other classes"
-        )
+def _scan(experiment: Experiment, done: Scan, wanted: int, file: Path, progress: Progress) -> Scan:
+    assert experiment.has_labels, "checked when the spec was resolved"
     explainer = Explainer(experiment)
     ids, dropped = list(done.ids), Counter(done.dropped)
     rest = [block for block in blocks(experiment.limit) if block.start >= done.scanned]
@@ -118,7 +114,7 @@ def _scan(experiment: Experiment, done: Selection, wanted: int, file: Path, prog
                 else:
                     ids.append(sample.id)
             progress(loaded.block.stop - loaded.block.start)
-            done = Selection(ids=tuple(ids), scanned=loaded.block.stop, dropped=dict(dropped))
+            done = Scan(ids=tuple(ids), scanned=loaded.block.stop, dropped=dict(dropped))
             enough = len(ids) >= wanted
             if enough or n % _SAVED_EVERY == 0 or n == len(rest):
                 content = {"ids": done.ids, "scanned": done.scanned, "dropped": done.dropped}

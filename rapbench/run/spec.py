@@ -1,12 +1,9 @@
-"""What a run is asked for, and the key under which each part of its results is kept."""
+"""What a run is asked for."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -112,35 +109,3 @@ def _toml(path: Path) -> dict[str, Any]:
         raise DataMissing(f"no config file {path}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise BadConfig(f"{path}: {error}") from error
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """The smallest part of a run that is stored by itself: one method's rows for one metric.
-
-    Attributes:
-        identity: all that its numbers depend on; hashed into the key.
-        display: what tables print; two cells that differ in this alone are the same.
-        limit: how many images, in the data set's order, the run wants of it.
-    """
-
-    identity: Mapping[str, Any]
-    display: Mapping[str, Any]
-    limit: int = field(compare=False)
-
-    @property
-    def key(self) -> str:
-        """16 hexadecimal digits that change exactly when the numbers may."""
-        return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:16]
-
-    @property
-    def folder(self) -> str:
-        """Name of its folder: readable parts, then the key."""
-        parts = (self.identity[part]["name"].rpartition(":")[2] for part in ("dataset", "model", "method", "metric"))
-        return ".".join([*parts, self.key])
-
-
-def parameters(thing: Any) -> dict[str, Any]:
-    """The parameters of a method, metric or data set that its numbers depend on, defaults included."""
-    kept = [f.name for f in fields(thing) if not f.metadata.keys() & {"selection", "by_digest"}]
-    return {key: value for key, value in asdict(thing).items() if key in kept}

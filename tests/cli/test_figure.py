@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import typer
+from stored import cell
 from typer.testing import CliRunner, Result
 
 from rapbench.cli.figure import figure
+from rapbench.core.catalogue import Call
 from rapbench.core.errors import BadConfig, DataMissing, RapbenchError, UnknownName
-from rapbench.run.spec import Cell
-from rapbench.run.store import Block, Store
+from rapbench.results.store import Block, Store
 
 FigureCommand = Callable[..., Result]
 STEPS = 4
@@ -37,27 +39,11 @@ def rapbench_figure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FigureCo
 
 def store(method: str, *, model: str = "vgg16", metric: str = "perturbation", space: str = "net") -> None:
     """Rows of ten images in the default results folder."""
-    parameters = {"pixels": 10, "steps": STEPS, "space": space} if metric == "perturbation" else {}
-    cell = Cell(
-        identity={
-            "dataset": {"name": "scenes", "parameters": {}},
-            "model": {"name": model},
-            "method": {"name": method, "parameters": {}},
-            "metric": {"name": metric, "parameters": parameters},
-            "seed": 0,
-        },
-        display={
-            "dataset": "scenes",
-            "model": model,
-            "model_title": model,
-            "method": method,
-            "method_title": method.upper(),
-            "backend": "native",
-            "metric": metric + ("" if space == "net" else f"(space={space})"),
-            "signed": True,
-        },
-        limit=10,
+    chosen = {"pixels": "10", "steps": str(STEPS)} | ({} if space == "net" else {"space": space})
+    own = cell(
+        method, metric=str(Call(metric, chosen if metric == "perturbation" else {})), dataset="scenes", model=model
     )
+    shown = replace(own, metric=metric + ("" if space == "net" else f"(space={space})"), limit=10)
     curves = np.tile([1.0, 1.0, 0.0, 0.0, 0.0], (10, 1))
     columns = {
         "index": np.arange(10),
@@ -66,7 +52,7 @@ def store(method: str, *, model: str = "vgg16", metric: str = "perturbation", sp
         "lerf_accuracy": curves,
         "morf_accuracy": 1 - curves,
     }
-    Store(Path("results/runs")).write(cell, Block(0, 10), columns, [], {})
+    Store(Path("results/runs")).write(shown, Block(0, 10), columns, [], {})
 
 
 def test_every_setting_is_written_as_pictures_and_points_and_the_paths_are_printed(
@@ -110,18 +96,23 @@ def test_the_order_can_be_chosen(rapbench_figure: FigureCommand) -> None:
     path = rapbench_figure("rap2020/figure7", "--order", "morf").stdout.split()[-1]
     assert path.endswith("rap2020_figure7_morf.csv")
     assert pd.read_csv(path)["accuracy"].tolist() == [0, 0, 1, 1, 1]
-    with pytest.raises(BadConfig, match="order=up"):
+    with pytest.raises(BadConfig, match="order: Input should be"):
         rapbench_figure("rap2020/figure7", "--order", "up")
 
 
 def test_without_rows_the_command_that_writes_some_is_named(rapbench_figure: FigureCommand) -> None:
     store("rap")
-    with pytest.raises(DataMissing, match=r"run --config configs/rap2020_figure7.toml --out elsewhere"):
+    with pytest.raises(DataMissing, match=r"run rap2020/figure7 --out elsewhere"):
         rapbench_figure("rap2020/figure7", "--out", "elsewhere")
-    with pytest.raises(DataMissing, match="no rows of perturbation of alexnet"):
+    with pytest.raises(DataMissing, match="no rows of perturbation of --model alexnet"):
         rapbench_figure("perturbation", "--model", "alexnet")
 
 
 def test_an_unknown_figure_is_offered_the_nearest(rapbench_figure: FigureCommand) -> None:
     with pytest.raises(UnknownName, match="did you mean rap2020/figure7"):
         rapbench_figure("rap2020/figure77")
+
+
+def test_a_table_is_no_figure(rapbench_figure: FigureCommand) -> None:
+    with pytest.raises(BadConfig, match="rapbench table rap2020/table1"):
+        rapbench_figure("rap2020/table1")

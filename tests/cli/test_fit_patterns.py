@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from rapbench.cli.fit_patterns import fit_patterns
 from rapbench.core.errors import UnsupportedLayer
-from rapbench.relprop.patterns import Patterns
+from rapbench.methods.signals.patterns import Patterns
 
 TINY = ["--model", "doubles:tiny", "--weights", "random", "--dataset", "doubles:Squares", "--device", "cpu"]
 

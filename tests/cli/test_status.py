@@ -1,4 +1,4 @@
-"""`rapbench status`: what it makes of plans, shards, leases and notes of failures."""
+"""`rapbench status`: what it makes of plans, block files, leases, notes of failures, and jobs."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from typer.testing import CliRunner
 
 from rapbench.cli.status import status
 from rapbench.core.errors import DataMissing, RapbenchError
-from rapbench.run import slurm
-from rapbench.run.claims import LEASE_SECONDS, Claims
+from rapbench.results.claims import LEASE_SECONDS, Claims
+from rapbench.workers import jobs, slurm
+from rapbench.workers.scheduler import Job, Resources
 
 CELLS = ("squares.tiny.rap.guards.0123", "squares.tiny.rap.segmentation.4567")
 
@@ -70,12 +71,12 @@ def folder(tmp_path: Path) -> Folder:
     return Folder(tmp_path, blocks=4)
 
 
-def test_a_shard_is_done_when_every_metric_has_its_file(folder: Folder, show: Show) -> None:
+def test_a_task_is_done_when_every_metric_has_its_file(folder: Folder, show: Show) -> None:
     folder.done(0)
     folder.written(f"{folder.files[1][0]}-89abcdef.parquet")
-    assert show() == "plan feed (vgg16, resnet50): 1/4 shards done\n"
+    assert show() == "plan feed (vgg16, resnet50): 1/4 tasks done\n"
     folder.written(f"{folder.files[1][1]}-89abcdef.parquet")
-    assert "2/4 shards done" in show()
+    assert "2/4 tasks done" in show()
 
 
 @pytest.mark.parametrize(
@@ -89,20 +90,20 @@ def test_a_shard_is_done_when_every_metric_has_its_file(folder: Folder, show: Sh
         ("notes.parquet", 0),
     ],
 )
-def test_only_whole_shards_that_hold_the_block_count(folder: Folder, show: Show, name: str, done: int) -> None:
+def test_only_whole_files_that_hold_the_block_count(folder: Folder, show: Show, name: str, done: int) -> None:
     for cell in CELLS:
         folder.written(f"{cell}/{name}")
-    assert f"{done}/4 shards done" in show()
+    assert f"{done}/4 tasks done" in show()
 
 
 def test_running_is_what_a_worker_claims_that_has_shown_itself_lately(folder: Folder, show: Show) -> None:
     folder.done(0)
     with Claims(folder.root / "claims") as first, Claims(folder.root / "claims") as second:
         assert all([first.take("task-0"), first.take("task-1"), second.take("task-2"), second.take("of another plan")])
-        assert "1/4 shards done, 2 running" in show()
+        assert "1/4 tasks done, 2 running" in show()
         for worker in (folder.root / "claims").glob("task-2"):
             os.utime(worker, (time.time() - LEASE_SECONDS - 1,) * 2)
-        assert "1/4 shards done, 1 running" in show()
+        assert "1/4 tasks done, 1 running" in show()
     assert "running" not in show()
 
 
@@ -116,45 +117,52 @@ def test_the_rate_is_that_of_the_recent_past_and_gives_the_time_left(folder: Fol
         text = show()
     assert plan["images_per_second"] == pytest.approx(32 / 100, rel=0.1)
     assert plan["seconds_left"] == pytest.approx(100, rel=0.1)
-    assert "3/4 shards done, 1 running, 0.3 images/s, 2 min left" in text
+    assert "3/4 tasks done, 1 running, 0.3 images/s, 2 min left" in text
     assert json.loads(show("--json"))["plans"][0]["images_per_second"] is None
 
 
-def test_a_failure_is_shown_with_its_last_line_until_its_shard_is_done(folder: Folder, show: Show) -> None:
+def test_a_failure_is_shown_with_its_last_line_until_its_task_is_done(folder: Folder, show: Show) -> None:
     folder.failed(1)
     folder.failed(77)  # of another plan
     assert show().splitlines() == [
-        "plan feed (vgg16, resnet50): 0/4 shards done, 1 failed",
+        "plan feed (vgg16, resnet50): 0/4 tasks done, 1 failed",
         "  task-1 on node7, 2x: RuntimeError: no",
     ]
     folder.done(1)
     assert "failed" not in show()
 
 
+def recorded(folder: Folder, *numbers: str) -> Path:
+    """The folder of jobs, with a note for each."""
+    there = folder.root / "jobs"
+    there.mkdir()
+    for number in numbers:
+        job = Job(scheduler="slurm", command=["rapbench", "run"], shards=3, folder=there, resources=Resources())
+        (there / f"{number}.json").write_text(jobs.note(job))
+    return there
+
+
 def test_jobs_that_failed_without_a_word_point_at_the_folder(
     folder: Folder, show: Show, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    jobs = folder.root / "jobs"
-    jobs.mkdir()
-    slurm.record(jobs, "12", 3, ["rapbench", "run"])
+    there = recorded(folder, "12")
     monkeypatch.setattr(
         slurm, "_answer", lambda *command, seconds: ["12|FAILED|x", "12|PENDING|Priority", "99|FAILED|x"]
     )
-    silent = f"job 12: 3 tasks: 1 FAILED, 1 PENDING (Priority); no task wrote to {jobs}: do the nodes see it?"
+    silent = f"job 12: 3 shards: 1 FAILED, 1 PENDING (Priority); no shard wrote to {there}: do the nodes see it?"
     assert silent in show()
-    (jobs / "12_0_0_log.out").touch()
+    (there / "12_0.log").touch()
     assert "do the nodes see it" not in show()
 
 
 def test_without_slurm_the_rest_is_still_shown(
     folder: Folder, show: Show, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    (folder.root / "jobs").mkdir()
-    slurm.record(folder.root / "jobs", "12", 3, ["rapbench", "run"])
+    recorded(folder, "12")
     monkeypatch.setenv("PATH", str(tmp_path))
     assert show().splitlines() == [
-        "plan feed (vgg16, resnet50): 0/4 shards done",
-        "job 12: 3 tasks, states unknown (no Slurm on this machine: there is no squeue)",
+        "plan feed (vgg16, resnet50): 0/4 tasks done",
+        "job 12: 3 shards, states unknown (no Slurm on this machine: there is no squeue)",
     ]
 
 
@@ -164,10 +172,10 @@ def test_a_folder_without_runs_says_so_and_a_missing_one_is_refused(tmp_path: Pa
         show(out=tmp_path / "none")
 
 
-def test_ten_thousand_shards_are_looked_through_in_two_seconds(tmp_path: Path, show: Show) -> None:
+def test_ten_thousand_files_are_looked_through_in_two_seconds(tmp_path: Path, show: Show) -> None:
     folder = Folder(tmp_path, blocks=5000)
     for task in range(5000):
         folder.done(task, seconds_ago=task)
     started = time.monotonic()
-    assert "5000/5000 shards done" in show()
+    assert "5000/5000 tasks done" in show()
     assert time.monotonic() - started < 2

@@ -109,7 +109,7 @@ def test_all_results_as_csv_hold_the_fields_of_json(stored: Command) -> None:
 def test_without_results_the_command_that_computes_them_is_named(stored: Command) -> None:
     done = stored("table", "rap2020/table2", "--model", "alexnet", "--weights", "random")
     assert done.code == 2
-    command = "rapbench run --config configs/rap2020_table2.toml --model alexnet --weights random --out results/runs"
+    command = "rapbench run rap2020/table2 --model alexnet --weights random --out results/runs"
     assert f"`{command}` computes them; there are some of doubles:tiny on doubles:Squares" in done.err
 
 
@@ -125,11 +125,11 @@ def test_rows_of_two_seeds_are_refused_until_one_is_chosen(stored: Command) -> N
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["rap2020/table3"], "no table named 'rap2020/table3': did you mean rap2020/table"),
+        (["rap2020/table3"], "no table or figure named 'rap2020/table3': did you mean rap2020/table"),
         ([*TABLE[1:], "--against", "rapp"], "did you mean rap?"),
         (["--sweep"], "need a table: rapbench table rap2020/table1"),
-        (["--model", "vgg16"], "need a table: rapbench table rap2020/table1"),
-        (["--seed", "0"], "need a table: rapbench table rap2020/table1"),
+        (["--model", "vgg16"], "no results of --model vgg16 in "),
+        (["--seed", "0"], "no results of --seed 0 in "),
         (["rap2020/table1", "--format", "word"], "'--format'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

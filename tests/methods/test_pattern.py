@@ -15,10 +15,10 @@ from torch.nn import functional
 from rapbench.core.catalogue import parse_call
 from rapbench.core.errors import BadConfig, BadWeights, DataMissing, UnsupportedLayer
 from rapbench.methods.pattern import PatternAttribution, PatternAttributionA, PatternMethod, PatternNet, SignalW
+from rapbench.methods.signals.directions import weighted_layers
+from rapbench.methods.signals.moments import Moments, observed
+from rapbench.methods.signals.patterns import Estimator, Patterns
 from rapbench.relprop.layers import Weighted
-from rapbench.relprop.moments import Moments, observed
-from rapbench.relprop.patterns import Estimator, Patterns
-from rapbench.relprop.signal import weighted_layers
 from rapbench.relprop.trace import trace
 
 SEEDS, TARGET = torch.tensor([1, 2, 3]), torch.tensor([1, 4, 0])

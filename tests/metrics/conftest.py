@@ -1,14 +1,16 @@
 """Batches of explanations and stored rows, made by hand."""
 
 from collections.abc import Callable
+from dataclasses import fields
 
 import pandas as pd
 import pytest
 import torch
 from torch import Tensor
 
-from rapbench.core.types import Explained
+from rapbench.core.types import Batch, Explained, Network
 
+BATCH = ("x", "boxes", "mask", "label", "seeds")
 BLACK = (-2.0, -1.5, -1.0)
 
 
@@ -39,7 +41,9 @@ def explain(weights: Tensor) -> Callable[..., Explained]:
         if "logits" not in values:
             values["logits"] = values["classify"](values["x"]) if size == [24, 24] else torch.randn(n, 5)
         values.setdefault("target", values["logits"].argmax(1))
-        return Explained(relevance=relevance, **values)
+        network = Network(**{field.name: values.pop(field.name) for field in fields(Network)})
+        batch = Batch(ids=tuple(map(str, range(n))), **{key: values.pop(key) for key in BATCH})
+        return Explained(batch=batch, network=network, relevance=relevance, **values)
 
     return build
 

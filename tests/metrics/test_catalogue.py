@@ -10,6 +10,7 @@ import torch
 
 from rapbench.core.catalogue import Call
 from rapbench.core.errors import BadConfig
+from rapbench.core.types import Batch, Network
 from rapbench.metrics import METRICS
 from rapbench.report.statistics import estimate
 
@@ -32,8 +33,13 @@ def batch(explain):
 
 
 def one(batch, i):
-    per_image = ("relevance", "x", "logits", "target", "boxes", "mask", "seeds", "total", "label")
-    return dataclasses.replace(batch, **{name: getattr(batch, name)[i : i + 1] for name in per_image})
+    def single(value):
+        return dataclasses.replace(value, **{f.name: cut(getattr(value, f.name)) for f in dataclasses.fields(value)})
+
+    def cut(value):
+        return value if isinstance(value, Network) else single(value) if isinstance(value, Batch) else value[i : i + 1]
+
+    return single(batch)
 
 
 def test_listing_the_metrics_does_not_import_torch():

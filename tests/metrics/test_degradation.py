@@ -13,6 +13,7 @@ from torch import Tensor
 
 from rapbench.core.errors import BadConfig
 from rapbench.core.types import Explained
+from rapbench.metrics import masked
 from rapbench.metrics.degradation import Degradation
 
 Explain = Callable[..., Explained]
@@ -55,7 +56,8 @@ def test_curves_agree_with_a_slow_restatement(explain: Explain, weights: Tensor,
     assert columns["probability"].shape == (3, 7)
     for n in range(3):
         expected = slow_curve(
-            *(relevance[n], explained.x[n], int(explained.target[n]), weights, patch, 6), reflect=edge == "reflect"
+            *(relevance[n], explained.batch.x[n], int(explained.target[n]), weights, patch, 6),
+            reflect=edge == "reflect",
         )
         np.testing.assert_allclose(columns["probability"][n].numpy(), expected, atol=1e-12)
 
@@ -65,7 +67,7 @@ def test_more_steps_than_a_batch_of_inputs_give_the_same_curve(
 ) -> None:
     explained = explain(torch.randn(3, 3, 24, 24))
     whole = Degradation(patch=4, steps=30)(explained)["probability"]
-    monkeypatch.setattr("rapbench.metrics.degradation.NUM_INPUTS", 7)
+    monkeypatch.setitem(masked.NUM_INPUTS, "cpu", 7)
     assert torch.allclose(Degradation(patch=4, steps=30)(explained)["probability"], whole, atol=1e-6)
 
 
@@ -80,7 +82,7 @@ def test_patches_of_equal_score_go_in_row_major_order(explain: Explain) -> None:
     explained = explain(relevance, classify=classify)
     Degradation(patch=12, steps=3)(explained)
     first, second, third = seen[-1]
-    changed = [(image != explained.x[0]).any(0) for image in (first, second, third)]
+    changed = [(image != explained.batch.x[0]).any(0) for image in (first, second, third)]
     assert changed[0][12:, 12:].all()
     assert not changed[0][:12].any()
     assert changed[1][:12, :12].all()
@@ -118,11 +120,11 @@ def test_a_better_map_falls_faster(explain: Explain, weights: Tensor) -> None:
     found = explain(torch.randn(2, 3, 24, 24))
     patch, worth = 6, torch.zeros(2, 24, 24)
     for n, target in enumerate(found.target):  # what a patch's deviation from its mean gives to the target
-        blocks = found.x[n].unflatten(1, (-1, patch)).unflatten(3, (-1, patch))
-        flat = (found.x[n] - blocks.mean((2, 4), keepdim=True).expand_as(blocks).reshape(3, 24, 24)).flatten()
+        blocks = found.batch.x[n].unflatten(1, (-1, patch)).unflatten(3, (-1, patch))
+        flat = (found.batch.x[n] - blocks.mean((2, 4), keepdim=True).expand_as(blocks).reshape(3, 24, 24)).flatten()
         worth[n] = (flat * (weights[:, target] - weights.mean(1))).view(3, 24, 24).sum(0)
     best, worst = (
-        Degradation(patch=patch, steps=16)(explain(sign * worth, x=found.x))["probability"] for sign in (1, -1)
+        Degradation(patch=patch, steps=16)(explain(sign * worth, x=found.batch.x))["probability"] for sign in (1, -1)
     )
     assert (best.mean(1) < worst.mean(1)).all()
     assert torch.allclose(best[:, -1], worst[:, -1], atol=1e-6)

@@ -38,6 +38,11 @@ def batch(explain, linear):
     )  # fmt: skip
 
 
+def explaining(batch, explain):
+    """The batch with another way to explain."""
+    return dataclasses.replace(batch, network=dataclasses.replace(batch.network, explain=explain))
+
+
 def slow_drop(weights, x, scores, pixels):
     """D of one image of an 8 against a 3, erasing one pixel after the other."""
     x = x.flatten().clone()
@@ -57,7 +62,7 @@ def test_the_drop_equals_erasing_one_pixel_after_the_other(batch, linear, pixels
     weights, x = linear
     columns = DigitConversion(pairs="8-3", pixels=pixels)(batch)
     for n in (0, 1, 4):
-        scores = [batch.explain(x[n : n + 1], torch.tensor([k]), torch.zeros(1))[0, 0] for k in (8, 3)]
+        scores = [batch.network.explain(x[n : n + 1], torch.tensor([k]), torch.zeros(1))[0, 0] for k in (8, 3)]
         drop, count = slow_drop(weights, x[n], scores[0] - scores[1], pixels)
         assert float(columns["log_odds"][n, 3] - columns["log_odds_erased"][n, 3]) == pytest.approx(drop)
         assert int(columns["num_erased"][n, 3]) == count <= pixels
@@ -98,7 +103,7 @@ def test_an_image_flips_if_it_was_told_right_before(rows_of):
 
 def test_perfect_relevance_beats_its_negative(batch):
     metric = DigitConversion(pairs="8-3", pixels=20)
-    wrong = dataclasses.replace(batch, explain=lambda *given: -batch.explain(*given))
+    wrong = explaining(batch, lambda *given: -batch.network.explain(*given))
     right, other = (c["log_odds"][0, 3] - c["log_odds_erased"][0, 3] for c in (metric(batch), metric(wrong)))
     assert right > 0 > other
 
@@ -108,11 +113,11 @@ def test_all_pairs_are_ninety_and_each_class_is_explained_once_an_image(batch):
 
     def counting(x, target, seeds):
         explained.extend(target.tolist())
-        return batch.explain(x, target, seeds)
+        return batch.network.explain(x, target, seeds)
 
     metric = DigitConversion(pairs="all", pixels=20)
     assert len(metric.conversions) == 90
-    columns = metric(dataclasses.replace(batch, explain=counting))
+    columns = metric(explaining(batch, counting))
     assert sorted(explained) == sorted([*range(10)] * 5)
     assert columns["log_odds"].isfinite().sum(1).tolist() == [9, 9, 9, 0, 9, 9]
 
@@ -124,7 +129,7 @@ def test_images_are_explained_with_their_own_seeds(batch):
         seen[int(target[0])] = seeds.tolist()
         return x
 
-    DigitConversion(pairs="8-3", pixels=20)(dataclasses.replace(batch, explain=recording))
+    DigitConversion(pairs="8-3", pixels=20)(explaining(batch, recording))
     assert seen == {8: [0, 1, 4], 3: [0, 1, 4]}
 
 
@@ -142,7 +147,7 @@ def test_pixels_that_tie_with_the_first_spared_one_and_pixels_without_a_positive
 
 
 def test_relevance_of_another_class_that_is_not_finite_is_counted(batch):
-    broken = dataclasses.replace(batch, explain=lambda x, target, seeds: torch.full_like(x, torch.nan))
+    broken = explaining(batch, lambda x, target, seeds: torch.full_like(x, torch.nan))
     assert DigitConversion(pairs="8-3", pixels=20)(broken)["num_non_finite"].tolist() == [288, 288, 0, 0, 288, 0]
 
 

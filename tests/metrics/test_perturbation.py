@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from rapbench.core.errors import BadConfig
-from rapbench.metrics import perturbation
+from rapbench.metrics import masked
 from rapbench.metrics.perturbation import Perturbation
 from rapbench.report.statistics import estimate
 
@@ -58,12 +58,12 @@ def test_curves_equal_erasing_one_pixel_after_the_other(explain, weights, space,
     maps[2, 3:] = -maps[2, 3:].abs()
     batch = explain(maps)
     columns = Perturbation(pixels=30, steps=8, space=space, ties=ties, fill=fill)(batch)
-    black = np.array(batch.black if space == "raw" else (0, 0, 0))
+    black = np.array(batch.network.black if space == "raw" else (0, 0, 0))
     for i in range(3):
-        shuffle = torch.randperm(576, generator=torch.Generator().manual_seed(batch.seeds[i].item()))
+        shuffle = torch.randperm(576, generator=torch.Generator().manual_seed(batch.batch.seeds[i].item()))
         for order, sign in (("lerf", 1), ("morf", -1)):
             slow = slow_curve(
-                batch.x[i].double().numpy(),
+                batch.batch.x[i].double().numpy(),
                 maps[i].numpy(),
                 weights.double().numpy(),
                 batch.target[i].item(),
@@ -93,11 +93,11 @@ def test_step_k_erases_exactly_k_times_the_pixels_in_all_channels(explain, recor
     recorder.batches.clear()
     Perturbation(pixels=10, steps=6, space=space)(batch)
     seen = recorder.inputs(4, 6)
-    changed = seen != batch.x[:, None]
+    changed = seen != batch.batch.x[:, None]
     assert torch.equal(changed.all(3), changed.any(3))
     assert torch.equal(changed.all(3).sum((3, 4)), (10 * torch.arange(1, 7)).expand(2, 4, 6))
-    black = torch.tensor(batch.black if space == "raw" else (0.0,) * 3).view(3, 1, 1)
-    assert torch.equal(seen, torch.where(changed, black, batch.x[:, None]))
+    black = torch.tensor(batch.network.black if space == "raw" else (0.0,) * 3).view(3, 1, 1)
+    assert torch.equal(seen, torch.where(changed, black, batch.batch.x[:, None]))
 
 
 def test_least_and_most_relevant_pixels_are_disjoint_and_nested(explain, recorder):
@@ -105,7 +105,7 @@ def test_least_and_most_relevant_pixels_are_disjoint_and_nested(explain, recorde
     batch = explain(maps, classify=recorder)
     recorder.batches.clear()
     SMALL(batch)
-    least, most = (recorder.inputs(3, 6) != batch.x[:, None]).all(3)
+    least, most = (recorder.inputs(3, 6) != batch.batch.x[:, None]).all(3)
     assert not (least & most).any()
     assert (least[:, 1:] >= least[:, :-1]).all()
     for i in range(3):
@@ -119,7 +119,7 @@ def test_ties_go_in_row_major_order_in_both_directions(explain, recorder):
     batch = explain(maps, classify=recorder)
     recorder.batches.clear()
     Perturbation(pixels=3, steps=1)(batch)
-    least, most = (recorder.inputs(1, 1) != batch.x[:, None]).all(3).flatten(1)
+    least, most = (recorder.inputs(1, 1) != batch.batch.x[:, None]).all(3).flatten(1)
     assert least.nonzero().flatten().tolist() == [0, 1, 2]
     assert most.nonzero().flatten().tolist() == [0, 1, 575]
 
@@ -132,7 +132,7 @@ def test_random_ties_depend_on_the_images_seed_alone(explain, recorder):
         batch = explain(maps[[*images]], x=x[[*images]], seeds=torch.tensor(seeds), classify=recorder)
         recorder.batches.clear()
         metric(batch)
-        return (recorder.inputs(len(images), 1) != batch.x[:, None]).all(3)[:, :, 0]
+        return (recorder.inputs(len(images), 1) != batch.batch.x[:, None]).all(3)[:, :, 0]
 
     both = erased(0, 1, seeds=[7, 8])
     assert torch.equal(erased(1, 0, seeds=[8, 7]), both.flip(1))
@@ -161,10 +161,10 @@ def test_stopping_erases_only_negative_pixels_least_relevant_first_and_positive_
     recorder.batches.clear()
     Perturbation(pixels=10, steps=6, fill="stop")(batch)
     gone = [
-        (part != batch.x[i]).all(1).sum((1, 2)).tolist()
-        for i, part in split(recorder, [(0, 3), (1, 6), (1, 3), (0, 6)])
+        (part != batch.batch.x[i]).all(1).sum((1, 2)).tolist()
+        for i, part in split(recorder, [(0, 3), (1, 6), (0, 6), (1, 3)])
     ]
-    assert gone == [[10, 20, 25], [10, 20, 30, 40, 50, 60], [10, 20, 25], [10, 20, 30, 40, 50, 60]]
+    assert gone == [[10, 20, 25], [10, 20, 30, 40, 50, 60], [10, 20, 30, 40, 50, 60], [10, 20, 25]]
 
 
 def split(recorder, parts):
@@ -203,13 +203,13 @@ def test_chunks_of_inputs_change_no_number(explain, monkeypatch):
     batch = explain(torch.randn(5, 24, 24))
     whole = SMALL(batch)
     for num_inputs in (1, 4, 14):
-        monkeypatch.setattr(perturbation, "NUM_INPUTS", num_inputs)
+        monkeypatch.setitem(masked.NUM_INPUTS, "cpu", num_inputs)
         for name, column in SMALL(batch).items():
             torch.testing.assert_close(column, whole[name], rtol=1e-5, atol=1e-6)
 
 
 def test_no_call_builds_more_inputs_than_the_bound(explain, recorder, monkeypatch):
-    monkeypatch.setattr(perturbation, "NUM_INPUTS", 16)
+    monkeypatch.setitem(masked.NUM_INPUTS, "cpu", 16)
     batch = explain(torch.randn(5, 24, 24), classify=recorder)
     recorder.batches.clear()
     SMALL(batch)
@@ -266,7 +266,7 @@ def test_undefined_maps_are_dropped_and_cost_no_classification(explain, recorder
     recorder.batches.clear()
     columns = SMALL(batch)
     assert sum(map(len, recorder.batches)) == 2 * 2 * 6
-    defined = SMALL(explain(maps[2:], x=batch.x[2:], target=batch.target[2:]))
+    defined = SMALL(explain(maps[2:], x=batch.batch.x[2:], target=batch.target[2:]))
     torch.testing.assert_close(columns["morf_logit"][2:], defined["morf_logit"], rtol=1e-5, atol=1e-6)
     assert columns["morf_logit"].isnan().all(1).tolist() == [True, True, False, False]
     rows = rows_of(columns, label=[0, 0, 1, 0], target=0)
@@ -299,3 +299,22 @@ def test_a_parameter_below_one_is_refused(field):
 def test_erasing_more_pixels_than_there_are_is_refused(explain):
     with pytest.raises(BadConfig, match="6 steps of 100 pixels erase 600, but the image has 576"):
         Perturbation(pixels=100, steps=6)(explain(torch.randn(1, 24, 24)))
+
+
+@pytest.mark.parametrize("order", ["lerf", "morf"])
+def test_one_order_alone_gives_its_columns_and_variants_and_classifies_nothing_else(explain, recorder, rows_of, order):
+    batch = explain(torch.randn(3, 24, 24), classify=recorder)
+    both, one = SMALL, Perturbation(pixels=10, steps=6, orders=order)
+    columns = both(batch)
+    recorder.batches.clear()
+    alone = one(batch)
+    assert sum(map(len, recorder.batches)) == 3 * 6
+    other = {"lerf": "morf", "morf": "lerf"}[order]
+    assert set(columns) - set(alone) == {f"{other}_{name}" for name in ("accuracy", "probability", "logit")}
+    assert all(torch.equal(alone[name], columns[name]) for name in alone)
+    variants, rows = one.variants(signed=True), rows_of(alone)
+    assert set(variants) == {name for name in both.variants(signed=True) if name.startswith(order)}
+    for name, variant in variants.items():
+        whole = both.variants(signed=True)[name]
+        assert variant.direction == whole.direction
+        assert estimate(variant, rows, seed=0, resamples=2) == estimate(whole, rows_of(columns), seed=0, resamples=2)

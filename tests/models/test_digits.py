@@ -7,8 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from rapbench.core.errors import BadConfig, BadWeights
-from rapbench.models import digits
-from rapbench.models.zoo import input_size, load_classifier
+from rapbench.models import digits, family, load_classifier
 
 
 @pytest.fixture
@@ -34,7 +33,7 @@ def test_the_network_has_the_papers_shape() -> None:
     assert sum(parameter.numel() for parameter in net.parameters()) == 239_594
     assert net[:2](torch.zeros(1, 1, 28, 28)).shape == (1, 32, 13, 13)
     assert net[:4](torch.zeros(1, 1, 28, 28)).shape == (1, 64, 5, 5)
-    assert input_size("mnist_cnn") == 28
+    assert family("mnist_cnn").size == 28
 
 
 def test_training_learns_is_repeatable_and_leaves_the_generator_alone(cache: Path, bars) -> None:

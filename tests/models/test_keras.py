@@ -1,5 +1,6 @@
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -11,9 +12,9 @@ from torch import nn
 from torchvision.models.vgg import VGG, make_layers
 
 from rapbench.core.errors import BadConfig, BadWeights, DataMissing
-from rapbench.models import keras, zoo
-from rapbench.models.keras import keras_state
-from rapbench.models.zoo import load_classifier
+from rapbench.models import keras, load_classifier
+from rapbench.models.keras import VGG16_KERAS, Keras, keras_state
+from rapbench.models.narrow import VGG16
 
 WIDTHS = ((2, 3), (4, 3), (5, 4, 3), (3, 4, 5), (4, 3, 6))
 HIDDEN, CLASSES, SIDE = 8, 7, 7
@@ -70,7 +71,7 @@ def _narrow(weights: object = None, num_classes: int = CLASSES) -> nn.Module:
 @pytest.fixture
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """The catalogue's name leads to the narrow architecture."""
-    monkeypatch.setattr(keras, "vgg16_keras", _narrow)
+    monkeypatch.setattr(keras, "VGG16_KERAS", Keras(network=replace(VGG16_KERAS.network, function=_narrow)))
 
 
 def _keras(weights: Weights, photo: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -225,8 +226,8 @@ def test_a_narrow_file_does_not_fit_the_real_network(tmp_path: Path) -> None:
 
 def test_the_real_network_is_torchvisions_vgg16() -> None:
     with torch.device("meta"):
-        net = zoo._builder("vgg16_keras")(1000)
-        theirs = zoo._builder("vgg16")(1000)
+        net = VGG16_KERAS.network.build(1000)
+        theirs = VGG16.network.build(1000)
     shapes = {key: tensor.shape for key, tensor in net.state_dict().items()}
     assert shapes == {key: tensor.shape for key, tensor in theirs.state_dict().items()}
     assert {f"{name}.{kind}" for name in keras._LAYERS.values() for kind in ("weight", "bias")} == shapes.keys()

@@ -8,6 +8,7 @@ from torchvision.models.resnet import Bottleneck
 
 from rapbench.core.types import Classifier
 from rapbench.datasets.scenes import CLASSES, Scenes
+from rapbench.models import narrow
 from rapbench.models.narrow import NARROW, narrow_module
 
 ORIGINALS = {"vgg16": vgg16, "resnet50": resnet50}
@@ -60,6 +61,10 @@ def test_resnet_has_three_four_six_and_three_bottlenecks():
     blocks = [getattr(net, f"layer{stage}") for stage in (1, 2, 3, 4)]
     assert [len(stage) for stage in blocks] == [3, 4, 6, 3]
     assert all(isinstance(block, Bottleneck) for stage in blocks for block in stage)
+
+
+def test_the_outputs_mean_the_data_sets_classes():
+    assert narrow.CLASSES == CLASSES
 
 
 @pytest.mark.parametrize("name", NARROW)

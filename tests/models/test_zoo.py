@@ -9,9 +9,10 @@ from torchvision import models
 
 from rapbench.core.errors import BadConfig, BadWeights, DataMissing, UnknownName
 from rapbench.core.types import Classifier
-from rapbench.models import MODELS, zoo
+from rapbench.models import MODELS, family, load_classifier, narrow
+from rapbench.models.checkpoint import last_weight
 from rapbench.models.narrow import NARROW
-from rapbench.models.zoo import load_classifier
+from rapbench.models.zoo import Architecture
 
 
 def _load(name: str, weights: object, label_space: str = "imagenet", seed: int = 0) -> Classifier:
@@ -23,6 +24,15 @@ def _saved(module: nn.Module, file: Path) -> Path:
     return file
 
 
+def architecture(name: str) -> Architecture:
+    """The architecture of a family, where it is not one itself."""
+    found = family(name)
+    network = getattr(found, "network", found)
+    assert isinstance(network, Architecture)
+    assert network.name == name
+    return network
+
+
 def test_listing_models_and_datasets_imports_no_torch() -> None:
     code = "import sys, rapbench.models, rapbench.datasets; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -31,8 +41,8 @@ def test_listing_models_and_datasets_imports_no_torch() -> None:
 @pytest.mark.parametrize("name", list(MODELS))
 def test_every_name_is_an_architecture_with_weights_and_a_head(name: str) -> None:
     with torch.device("meta"):
-        module = zoo._builder(name)(7)
-    assert module.get_parameter(zoo.last_weight(module)).shape[0] == 7
+        module = architecture(name).build(7)
+    assert module.get_parameter(last_weight(module)).shape[0] == 7
     assert not any(key.startswith(("aux", "Aux")) for key in module.state_dict())
     assert name in {"vgg16_keras", "mnist_cnn"} or "IMAGENET1K_V1" in models.get_model_weights(name).__members__
 
@@ -67,6 +77,7 @@ def test_a_file_of_a_thousand_classes_counts_as_imagenets(tmp_path: Path, num_cl
     x = torch.randn(2, 3, 64, 64)
     assert torch.equal(loaded.module(x), net(x))
     assert loaded.label_space == label_space
+    assert loaded.classes[281:282] == (("tabby",) if label_space else ())
     assert (loaded.weights, loaded.title, loaded.size) == ("mine.pth", "squeezenet1_1 (mine.pth)", 224)
     assert loaded.mean == (0.485, 0.456, 0.406)
 
@@ -172,7 +183,7 @@ def test_weights_that_are_no_classifiers_get_the_nearest_name(cache: Path, weigh
 
 
 def test_scenes_are_classified_by_embedded_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(zoo, "narrow_module", lambda name: NARROW[name].builder(12))
+    monkeypatch.setattr(narrow, "narrow_module", lambda name: NARROW[name].builder(12))
     for weights, label_space in [("auto", "scenes"), ("scenes", "imagenet")]:
         loaded = _load("vgg16", weights, label_space=label_space)
         assert (loaded.label_space, loaded.weights, loaded.title) == ("scenes", "scenes", NARROW["vgg16"].title)

@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from stored import cell
 
 from rapbench.core.catalogue import split_calls
 from rapbench.core.errors import BadConfig, DataMissing
 from rapbench.methods import METHODS
 from rapbench.report.baseline import TOLERANCES, Baseline, Number, Tolerance, document
 from rapbench.report.formats import Format, rendered
-from rapbench.report.tables import Result
+from rapbench.report.tables import Result, measured_on
+from rapbench.results.cell import Cell
 
-SOURCE = {"dataset": "scenes", "model": "vgg16", "weights": "scenes", "backend": "native"}
 TENTH = (Tolerance(absolute=0.1, reason="a test"),)
 
 
@@ -33,13 +34,14 @@ class Measured:
     variant: str = "all"
     direction: str = "lower"
     headline: int | None = 0
+    backend: str = "native"
 
     @property
-    def source(self) -> dict[str, str]:
-        return {**SOURCE, "method": self.method, "metric": self.metric}
+    def cell(self) -> Cell:
+        return cell(self.method, metric=self.metric, dataset="scenes", weights="scenes", backend=self.backend)
 
     def document(self) -> dict[str, Any]:
-        return {**asdict(self), **self.source}
+        return {**asdict(self), **measured_on(self.cell), "method": self.method, "metric": self.metric}
 
 
 def result(value: float | None, **changes: Any) -> Result:
@@ -99,8 +101,8 @@ def test_what_only_one_side_has_differs() -> None:
 
 def test_the_first_tolerance_that_covers_a_number_holds_and_is_relative_to_the_baseline() -> None:
     tolerances = (
-        Tolerance(metric="segmentation", variant="miou@*", absolute=1.0, reason="a test"),
-        Tolerance(metric="segmentation", relative=0.5, absolute=0.25, reason="a test"),
+        Tolerance(metric="perturbation", variant="miou@*", absolute=1.0, reason="a test"),
+        Tolerance(metric="perturbation", relative=0.5, absolute=0.25, reason="a test"),
     )
 
     def allowed(metric: str, variant: str) -> float:
@@ -108,9 +110,9 @@ def test_the_first_tolerance_that_covers_a_number_holds_and_is_relative_to_the_b
         (comparison,) = baseline(found, tolerances=tolerances).compared([found])
         return comparison.allowed
 
-    assert allowed("segmentation", "miou@paper") == 1.0
-    assert allowed("segmentation(void=object)", "miou@paper") == 1.0
-    assert allowed("segmentation", "fg_iou@paper") == 1.25
+    assert allowed("perturbation", "miou@paper") == 1.0
+    assert allowed("perturbation(steps=3)", "miou@paper") == 1.0
+    assert allowed("perturbation", "fg_iou@paper") == 1.25
     assert allowed("guards", "ties") == 0.0
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 import pytest
+from stored import cell, held, ratios
 
 from rapbench.core.types import Variant
 from rapbench.metrics import METRICS
@@ -14,7 +16,8 @@ from rapbench.metrics.segmentation import THRESHOLDS, Segmentation
 from rapbench.report import tables
 from rapbench.report.formats import Format
 from rapbench.report.statistics import Estimate
-from rapbench.report.tables import FIELDS, Held, document, results, text
+from rapbench.report.tables import FIELDS, Scored, document, results, text
+from rapbench.results.store import Held, Rows
 
 ROWS = pd.DataFrame(
     {
@@ -27,22 +30,12 @@ ROWS = pd.DataFrame(
         "num_labelled": [16] * 3,
     }
 )
-DISPLAY = {
-    "dataset": "scenes",
-    "model": "vgg16",
-    "model_title": "vgg16 (width 1/8)",
-    "weights": "scenes",
-    "method": "rap",
-    "method_title": "RAP",
-    "backend": "native",
-    "metric": "segmentation",
-    "signed": True,
-}
-IDENTITY = {"metric": {"name": "segmentation", "parameters": {}}, "seed": 0}
+MEASURED = {"metric": "segmentation", "dataset": "scenes", "weights": "scenes", "title": "vgg16 (width 1/8)"}
+CELL = cell("rap", **MEASURED)
 
 
 def test_a_result_holds_the_promised_fields_and_counts_every_image() -> None:
-    found = {r.variant: r for r in results(IDENTITY, DISPLAY, ROWS, {"unreadable image": 2})}
+    found = {r.variant: r for r in results(held(CELL, ROWS, {"unreadable image": 2}))}
     document = found["pixel_accuracy@zero"].document()
     assert tuple(document) == FIELDS
     assert document["value"] == pytest.approx(100 * 13 / 16)
@@ -52,7 +45,7 @@ def test_a_result_holds_the_promised_fields_and_counts_every_image() -> None:
 
 
 def test_the_text_shows_headline_variants_intervals_and_reasons() -> None:
-    printed = text(results(IDENTITY, DISPLAY, ROWS, {"unreadable image": 2}))
+    printed = text(results(held(CELL, ROWS, {"unreadable image": 2})))
     assert "segmentation on scenes, vgg16 (width 1/8)" in printed
     assert "pixel_accuracy@paper (higher)" in printed
     assert "pixel_accuracy@mean " not in printed
@@ -62,8 +55,20 @@ def test_the_text_shows_headline_variants_intervals_and_reasons() -> None:
 
 def test_another_backend_is_named_beside_the_method() -> None:
     found = [
-        *results(IDENTITY, DISPLAY, ROWS, {}),
-        *results(IDENTITY, {**DISPLAY, "backend": "captum"}, ROWS, {}),
+        *results(held(CELL, ROWS)),
+        *results(
+            held(
+                cell(
+                    "rap",
+                    metric="segmentation",
+                    dataset="scenes",
+                    weights="scenes",
+                    title="vgg16 (width 1/8)",
+                    backend="captum",
+                ),
+                ROWS,
+            )
+        ),
     ]
     lines = text(found).splitlines()
     assert [line.split("  ")[0] for line in lines[2:]] == ["rap", "rap [captum]"]
@@ -85,8 +90,7 @@ def test_guards_are_printed_last() -> None:
             "tie_share": [0.0],
         }
     )
-    identity = {"metric": {"name": "guards", "parameters": {}}, "seed": 0}
-    found = results(identity, {**DISPLAY, "metric": "guards"}, guards, {}) + results(IDENTITY, DISPLAY, ROWS, {})
+    found = results(held(cell("rap", **{**MEASURED, "metric": "guards"}), guards)) + results(held(CELL, ROWS))
     headers = [block.splitlines()[0].split()[0] for block in text(found).split("\n\n")]
     assert headers == ["segmentation", "guards"]
 
@@ -105,7 +109,7 @@ def test_numbers_are_computed_when_they_are_looked_at_and_only_once(monkeypatch:
         return dict.fromkeys(variants, Estimate(value=1.0, ci_low=None, ci_high=None, n=3, n_dropped=0, dropped={}))
 
     monkeypatch.setattr(tables, "estimates", estimates)
-    found = results(IDENTITY, DISPLAY, ROWS, {})
+    found = results(held(CELL, ROWS))
     assert not computed
     text(found)
     text(found)
@@ -115,7 +119,7 @@ def test_numbers_are_computed_when_they_are_looked_at_and_only_once(monkeypatch:
 
 
 def test_files_hold_every_variant_and_people_read_the_headline() -> None:
-    found = results(IDENTITY, DISPLAY, ROWS, {})
+    found = results(held(CELL, ROWS))
     assert len(document(found, Format.CSV).records) == len(document(found, Format.JSON).records) == len(found)
     for form in (Format.TEXT, Format.MARKDOWN, Format.LATEX):
         (grid,) = document(found, form).grids
@@ -126,17 +130,50 @@ def test_files_hold_every_variant_and_people_read_the_headline() -> None:
 def test_a_held_cell_reads_its_rows_when_asked_and_only_once() -> None:
     reads = []
 
-    def read() -> tuple[pd.DataFrame, dict[str, int]]:
+    def read() -> Rows:
         reads.append(1)
-        return ROWS, {"unreadable image": 2}
+        return held(CELL, ROWS, {"unreadable image": 2}).rows
 
-    held = Held(identity=IDENTITY, display=DISPLAY, read=read)
+    one = Scored(held=Held(cell=CELL, read=read))
     assert not reads
-    assert held.results["miou@paper"].skipped == held.results["miou@zero"].skipped == {"unreadable image": 2}
+    assert one.results["miou@paper"].skipped == one.results["miou@zero"].skipped == {"unreadable image": 2}
     assert len(reads) == 1
 
 
 def test_a_cell_without_rows_has_no_value() -> None:
-    (found, *_) = results(IDENTITY, DISPLAY, pd.DataFrame(), {"unreadable image": 2})
+    (found, *_) = results(held(CELL, pd.DataFrame(), {"unreadable image": 2}))
     assert found.document()["value"] is None
     assert (found.document()["n"], found.document()["n_dropped"]) == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("apart", "told"),
+    [
+        ({"seed": 1}, "seed 1"),
+        ({"precision": "fp64"}, "precision fp64"),
+        ({"device": "cuda"}, "device cuda"),
+        ({"select": "correct"}, "select correct"),
+        ({"rapbench": "2"}, "rapbench 2"),
+        ({"parameters": {"stream": "train"}}, "stream train"),
+    ],
+    ids=str,
+)
+def test_runs_that_differ_in_anything_have_tables_of_their_own_that_say_so(apart: dict[str, Any], told: str) -> None:
+    """Two seeds in one folder printed as one row, whichever came last."""
+    both = [cell("rap", **{"parameters": {"stream": "val"}, **other}) for other in ({}, apart)]
+    found = [result for own in both for result in results(held(own, ratios([0.5, 0.6])))]
+    for form in (Format.TEXT, Format.MARKDOWN, Format.LATEX):
+        first, second = document(found, form).grids
+        assert second.title.endswith(told)
+        assert first.title != second.title
+        assert [row[0] for grid in (first, second) for row in grid.rows] == ["rap", "rap"]
+    for form in (Format.CSV, Format.JSON):
+        records = document(found, form).records
+        assert len(records) == len(found)
+        assert all({"seed", "precision", "device", "select"} <= set(record) for record in records)
+
+
+def test_two_files_behind_one_label_are_two_rows_that_say_so() -> None:
+    both = [cell("rap", digest=digest) for digest in ("a" * 64, "b" * 64)]
+    (grid,) = document([r for own in both for r in results(held(own, ratios([0.5])))], Format.TEXT).grids
+    assert [row[0] for row in grid.rows] == [f"rap [file {'a' * 16}]", f"rap [file {'b' * 16}]"]

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from rapbench.cli.finished import collected
+from rapbench.results.store import Store
 from rapbench.run.engine import execute
-from rapbench.run.plan import prepare
+from rapbench.run.resolve import prepare
 from rapbench.run.spec import RunSpec
-from rapbench.run.store import Store
 
 Run = Callable[..., tuple[list[dict[str, Any]], int]]
 

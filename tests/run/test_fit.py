@@ -15,11 +15,11 @@ from rapbench.core.errors import BadConfig, SpecMismatch, UnsupportedLayer
 from rapbench.core.types import Classifier, Sample
 from rapbench.datasets.scenes import Scenes
 from rapbench.methods.pattern import PatternAttribution
-from rapbench.models.zoo import load_classifier
-from rapbench.relprop.patterns import Patterns
+from rapbench.methods.signals.patterns import Patterns
+from rapbench.models import load_classifier
 from rapbench.run import fit as fitting
 from rapbench.run.fit import fit, patterns_for
-from rapbench.run.stream import Images
+from rapbench.run.reading import Images
 
 CPU = torch.device("cpu")
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from rapbench.results.store import Store
 from rapbench.run.engine import execute
-from rapbench.run.plan import prepare
 from rapbench.run.probe import probe
+from rapbench.run.resolve import prepare
 from rapbench.run.spec import RunSpec
-from rapbench.run.store import Store
 
 
 def test_a_probe_counts_what_is_still_to_be_done_and_stores_nothing(tmp_path: Path) -> None:
@@ -55,8 +55,8 @@ def test_readers_change_no_number(tmp_path: Path, readers: int) -> None:
     execute(experiment, experiment.pending(store), store, lambda count: None)
     sums = {
         round(float(x), 6)
-        for c in store.cells()
-        if c.display["metric"] == "guards"
-        for x in store.held(c).frame["relevance_sum"]
+        for one in store.held()
+        if one.cell.metric == "guards"
+        for x in one.rows.frame["relevance_sum"]
     }
     assert len(sums) == 3

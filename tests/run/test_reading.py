@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from doubles import Squares
 
 from rapbench.core.errors import BadData
-from rapbench.run.plan import Experiment, blocks, prepare
-from rapbench.run.reading import read
+from rapbench.core.types import Sample
+from rapbench.run.plan import Experiment, blocks
+from rapbench.run.reading import cut, inputs, read
+from rapbench.run.resolve import prepare
 from rapbench.run.spec import RunSpec
 
 
@@ -41,3 +44,26 @@ def test_a_strict_run_stops_at_an_image_that_cannot_be_read(tmp_path: Path, read
     experiment = squares(tmp_path, "unreadable_every=5", strict=True, readers=readers)
     with pytest.raises(BadData, match=r"square-1\.png"):
         list(read(experiment, blocks(40)))
+
+
+def test_a_block_of_which_nothing_can_be_read_is_an_empty_batch(tmp_path: Path) -> None:
+    experiment = squares(tmp_path, "count=6, unreadable_every=2")
+    batches = inputs(experiment.classifier, experiment.dataset, cut(1, 6, 1), experiment.device)
+    assert [(block.start, tuple(x.shape)) for block, x in batches] == [
+        (n, (0 if n % 2 else 1, 3, 224, 224)) for n in range(1, 6)
+    ]
+
+
+def test_no_image_is_read_before_its_block_is_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    experiment, found = squares(tmp_path), []
+    original = Squares.__getitem__
+
+    def counted(self: Squares, index: int) -> Sample:
+        found.append(index)
+        return original(self, index)
+
+    monkeypatch.setattr(Squares, "__getitem__", counted)
+    for block, x in inputs(experiment.classifier, experiment.dataset, cut(0, 40, 8), experiment.device):
+        assert found == list(range(block.stop))
+        expected = torch.stack([original(experiment.dataset, n).image for n in range(block.start, block.stop)])
+        assert torch.equal(x, experiment.classifier.normalised(expected))

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from rapbench.core.errors import BadConfig
-from rapbench.run.plan import Experiment, prepare
+from rapbench.run.plan import Experiment
+from rapbench.run.resolve import prepare
 from rapbench.run.selection import selected, selection_file
 from rapbench.run.spec import RunSpec
 
@@ -83,9 +84,9 @@ def test_shuffling_depends_on_the_seed_and_keeps_prefixes(prepared) -> None:
 
 def test_a_data_set_without_the_networks_labels_cannot_be_selected_from(tmp_path: Path) -> None:
     options = {"dataset": "doubles:Squares", "model": "doubles:tiny", "weights": "random", "method": "center"}
-    experiment = prepare(RunSpec.read(None, {**options, "select": "correct", "out": tmp_path, "device": "cpu"}))
+    spec = RunSpec.read(None, {**options, "select": "correct", "out": tmp_path, "device": "cpu"})
     with pytest.raises(BadConfig, match="needs labels in the classes of the network"):
-        selected(experiment, lambda count: None)
+        prepare(spec)
 
 
 def test_selected_and_shuffled_images_are_stored_apart_from_all(prepared) -> None:

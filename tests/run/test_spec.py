@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from rapbench.core.errors import BadConfig, DataMissing, UnknownName
-from rapbench.run.plan import Experiment, prepare
+from rapbench.run.plan import Experiment
+from rapbench.run.resolve import prepare
 from rapbench.run.spec import RunSpec, read_parts
 
 BASE = {"model": "doubles:tiny", "weights": "random", "dataset": "doubles:Squares", "metric": ["perturbation"]}

@@ -1,0 +1,186 @@
+"""A paper's table beside our numbers: *published | ours | 95 % interval | difference | n*."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from rapbench.core.catalogue import nearest, parse_call
+from rapbench.core.errors import BadConfig, UnknownName
+from rapbench.papers.card import Column, Part, Row, Table
+from rapbench.report.paired import Difference, difference, holm
+from rapbench.report.statistics import defined
+from rapbench.report.tables import Result, Scored
+from rapbench.results.cell import Cell
+from rapbench.results.select import Filter, differing, option
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Entry:
+    """One cell of a table.
+
+    Attributes:
+        row: its method.
+        published: the paper's number, None where it prints none.
+        result: ours, None where the store has none or the metric has no such variant for the method.
+    """
+
+    row: Row
+    published: float | None
+    result: Result | None
+
+    @property
+    def value(self) -> float | None:
+        """Our number."""
+        return None if self.result is None else self.result.estimate.value
+
+    @property
+    def difference(self) -> float | None:
+        """Ours minus the published number."""
+        return None if self.value is None or self.published is None else self.value - self.published
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Panel:
+    """One column of a table.
+
+    Attributes:
+        column: as the card has it.
+        part: its network and images as computed, which may stand for the card's.
+        entries: a cell for every row of the table.
+        held: all stored cells of the column's network, images and metric, whatever their method and parameters.
+    """
+
+    column: Column
+    part: Part
+    entries: tuple[Entry, ...]
+    held: tuple[Scored, ...]
+
+    @property
+    def measured(self) -> Result | None:
+        """Any of its results: all are of one network and one data set."""
+        return next((entry.result for entry in self.entries if entry.result), None)
+
+
+class Paired(NamedTuple):
+    """A paired difference, and its p-value corrected for the number of methods in the column."""
+
+    difference: Difference
+    p_holm: float | None
+
+
+def compared(table: Table, cells: Sequence[Scored], wanted: Filter) -> list[Panel]:
+    """The table's columns, filled with what the store holds.
+
+    The network and the images that are wanted stand for the card's in every column.
+
+    Raises:
+        BadConfig: several cells could be meant; the message says which option narrows them.
+    """
+    return [_panel(table, column, cells, wanted) for column in table.columns]
+
+
+def against(table: Table, name: str) -> Row:
+    """The row of a method that others are compared with.
+
+    Raises:
+        UnknownName: the table has no such method; the message offers the nearest.
+    """
+    methods = {row.name: row for row in table.rows if row.method}
+    if name not in methods:
+        raise UnknownName(f"no method {name!r} in the table to compare against: {nearest(name, list(methods))}")
+    return methods[name]
+
+
+def _panel(table: Table, column: Column, cells: Sequence[Scored], wanted: Filter) -> Panel:
+    chosen = {"model": wanted.model or column.part.model, "dataset": wanted.dataset or column.part.dataset}
+    part, metric = column.part.model_copy(update=chosen), parse_call(column.part.metric)
+    asked = replace(wanted, model=part.model, dataset=part.dataset)
+    held = [one for one in cells if asked.admits(one.cell) and one.cell.identity.metric.name == metric.name]
+    matched = {
+        row.name: [one for one in held if _is_call(one.cell, call) and parse_call(one.cell.metric) == metric]
+        for row in table.rows
+        if (call := table.call(row, part))
+    }
+    found = [one.cell for some in matched.values() for one in some]
+    _check_one(found, part)
+    _check_unique(matched, part)
+    entries = [
+        Entry(
+            row=row,
+            published=column.published.get(row.name),
+            result=next((one.results.get(column.variant) for one in matched.get(row.name, [])), None),
+        )
+        for row in table.rows
+    ]
+    alike = [one for one in held if found and not differing([one.cell, found[0]])]
+    return Panel(column=column, part=part, entries=tuple(entries), held=tuple(alike))
+
+
+def _is_call(cell: Cell, method: str) -> bool:
+    stored, wanted = parse_call(cell.method), parse_call(method)
+    alike = [wanted.parameters.get(key) in {value, "*"} for key, value in stored.parameters.items()]
+    same = stored.name == wanted.name and stored.parameters.keys() == wanted.parameters.keys()
+    return cell.identity.method.backend == "native" and same and all(alike)
+
+
+def _check_unique(matched: Mapping[str, list[Scored]], part: Part) -> None:
+    """A row that stands for any value of a parameter may stand for one at a time."""
+    for found in matched.values():
+        labels = [one.cell.method for one in found]
+        if len(labels) > 1:
+            where = f"{part.model} on {part.dataset}"
+            raise BadConfig(f"{' and '.join(labels)} of {where} are one row: keep them in folders of their own, --out")
+
+
+def _check_one(cells: Sequence[Cell], part: Part) -> None:
+    """What an option can narrow is told first: the rest, such as a digest of weights, mostly follows from it."""
+    apart, dataset = differing(cells), parse_call(part.dataset).name
+    narrowing = {key: asking for key, values in apart.items() if (asking := option(key, values[0], dataset))}
+    told = [f"{key} ({', '.join(values)})" for key, values in apart.items() if key in narrowing or not narrowing]
+    if told:
+        cure = (
+            f"narrow with {' '.join(narrowing.values())}" if narrowing else "keep them in folders of their own, --out"
+        )
+        raise BadConfig(f"several results of {part.model} on {part.dataset} differ in {', '.join(told)}: {cure}")
+
+
+def differences(panel: Panel, reference: Row) -> list[Paired | None]:
+    """Each entry minus that of the reference, None where one of the two is missing."""
+    base = next(entry.result for entry in panel.entries if entry.row == reference)
+    found = [
+        paired(entry.result, base) if entry.result and base and entry.row != reference else None
+        for entry in panel.entries
+    ]
+    corrected = holm([one.p_value if one else None for one in found])
+    return [Paired(one, p) if one else None for one, p in zip(found, corrected, strict=True)]
+
+
+def paired(ours: Result, reference: Result) -> Difference | None:
+    """The first result minus the second, on the images that both have; None where they share none.
+
+    A variant may be computed from other columns for unsigned methods than for signed ones, so both are reduced to their
+    statistics first.
+    """
+    variant = replace(ours.definition, statistics=_statistics, undefined={})
+    found = difference(variant, _reduced(ours), _reduced(reference), seed=ours.cell.identity.seed)
+    return found if found.n else None
+
+
+def _statistics(rows: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """The statistics (N, S) of a reduced frame."""
+    return rows.drop(columns="id").to_numpy(dtype=np.float64)
+
+
+def _reduced(result: Result) -> pd.DataFrame:
+    """The ids of the images with a value, and the variant's statistics of them."""
+    if result.rows.empty:
+        return pd.DataFrame({"id": [], "statistic0": []})
+    with np.errstate(divide="ignore", invalid="ignore"):
+        (kept,) = defined([result.definition], result.rows)
+    columns = {f"statistic{place}": column for place, column in enumerate(kept.statistics.T)}
+    return pd.DataFrame({"id": result.rows["id"].to_numpy()[kept.positions], **columns})

@@ -1,0 +1,61 @@
+"""A paper's table as the results folder fills it: what `rapbench table` prints, and `rapbench run` at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rapbench.core.errors import DataMissing
+from rapbench.papers import comparison, published, sweep
+from rapbench.papers.card import Table, table
+from rapbench.papers.comparison import Panel, compared
+from rapbench.report.formats import Document
+from rapbench.report.tables import Scored
+from rapbench.results.select import Filter
+from rapbench.results.store import Store
+
+AGAINST = "rap"
+"""The method that others are compared with."""
+CLOSEST = 8
+"""Readings of a cell that a sweep prints."""
+
+
+def beside_published(name: str, store: Store, wanted: Filter, against: str = AGAINST) -> Document:
+    """The table of that name: published, ours, 95 % interval, difference, n.
+
+    Args:
+        name: of the table, as `card.table` takes it.
+        store: the results folder.
+        wanted: which of its cells.
+        against: the method that others are compared with.
+
+    Raises:
+        UnknownName: no such table, or no such method in it.
+        DataMissing: the folder holds nothing of it.
+        BadConfig: several cells could be meant.
+    """
+    card = table(name)
+    reference = comparison.against(card, against)
+    return published.document(name, card, _panels(name, card, store, wanted), reference)
+
+
+def readings(name: str, store: Store, wanted: Filter, closest: int = CLOSEST) -> Document:
+    """Every reading of the table's cells, the closest to the published number first.
+
+    Raises:
+        UnknownName: no such table.
+        DataMissing: the folder holds nothing of it.
+        BadConfig: several cells could be meant.
+    """
+    card = table(name)
+    return sweep.document(name, card, _panels(name, card, store, wanted), closest=closest)
+
+
+def _panels(name: str, card: Table, store: Store, wanted: Filter) -> Sequence[Panel]:
+    held = [Scored(held=one) for one in store.held()]
+    panels = compared(card, held, wanted)
+    if not any(panel.measured for panel in panels):
+        command = " ".join(filter(None, [f"rapbench run {name}", str(wanted), f"--out {store.root}"]))
+        others = sorted({f"{one.cell.identity.model.name} on {one.cell.dataset}" for one in held})
+        there = f"; there are some of {', '.join(others)} (--model, --dataset)" if others else ""
+        raise DataMissing(f"no results for {name} in {store.root}: `{command}` computes them{there}")
+    return panels

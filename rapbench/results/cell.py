@@ -1,0 +1,188 @@
+"""What numbers depend on, and the smallest part of a run that is stored by itself."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any, Self
+
+Parameters = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetIdentity:
+    """Which images, in which order.
+
+    Attributes:
+        name: catalogue name.
+        parameters: of the data set, defaults included; the folder it is read from takes no part.
+        fingerprint: changes when the images do.
+        select: 'all' images, or those that the network classifies correctly.
+        shuffle: whether the seed orders them.
+    """
+
+    name: str
+    parameters: Parameters
+    fingerprint: str
+    select: str = "all"
+    shuffle: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelIdentity:
+    """Which network, with the digest of its weights."""
+
+    name: str
+    weights: str
+    digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodIdentity:
+    """Which method, with all its parameters; `digest` is of a file that it takes, None where it takes none."""
+
+    name: str
+    parameters: Parameters
+    digest: str | None = None
+    backend: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricIdentity:
+    """Which metric, with all its parameters."""
+
+    name: str
+    parameters: Parameters
+    digest: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """All that the numbers of a cell depend on."""
+
+    rapbench: str
+    dataset: DatasetIdentity
+    model: ModelIdentity
+    method: MethodIdentity
+    metric: MetricIdentity
+    seed: int
+    precision: str
+    device: str
+
+    @cached_property
+    def key(self) -> str:
+        """16 hexadecimal digits that change exactly when the numbers may."""
+        return hashlib.sha256(json.dumps(self.document(), sort_keys=True).encode()).hexdigest()[:16]
+
+    def document(self) -> dict[str, Any]:
+        """It as canonical JSON holds it: what was not asked for leaves no trace, so that new choices move no keys."""
+        found = json.loads(json.dumps(asdict(self)))
+        for part, unasked in _UNASKED.items():
+            for name, value in unasked.items():
+                if found[part][name] == value:
+                    del found[part][name]
+        return dict(found)
+
+    @classmethod
+    def parse(cls, document: Mapping[str, Any]) -> Self:
+        """The identity in a document.
+
+        Raises:
+            TypeError: a field is missing or unknown.
+            KeyError: a part is missing.
+        """
+        parts: dict[str, Any] = {name: kind(**document[name]) for name, kind in _PARTS.items()}
+        return cls(**{**document, **parts})
+
+    def setting(self) -> dict[str, str]:
+        """All but method and metric, flat: dotted name -> text. Numbers of one setting may stand in one table."""
+        parts = {key: value for key, value in asdict(self).items() if key not in {"method", "metric"}}
+        return dict(_flat(parts))
+
+
+_PARTS: dict[str, Any] = {
+    "dataset": DatasetIdentity,
+    "model": ModelIdentity,
+    "method": MethodIdentity,
+    "metric": MetricIdentity,
+}
+_UNASKED: dict[str, dict[str, Any]] = {
+    "dataset": {"select": "all", "shuffle": False},
+    "method": {"digest": None},
+    "metric": {"digest": None},
+}
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, part in tree.items():
+        if isinstance(part, Mapping):
+            yield from _flat(part, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", part if isinstance(part, str) else json.dumps(part)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One method's rows for one metric.
+
+    Attributes:
+        identity: all that its numbers depend on; two cells that differ in anything else are the same.
+        dataset: the images as a user types them: a name, parameters that are no defaults in brackets.
+        model_title: the network as tables print it.
+        method: as a user types it.
+        method_title: as papers print it.
+        metric: as a user types it.
+        signed: whether the method's negative relevance means something.
+        limit: how many images, in the run's order, it has or is to have.
+    """
+
+    identity: Identity
+    dataset: str
+    model_title: str
+    method: str
+    method_title: str
+    metric: str
+    signed: bool
+    limit: int = field(compare=False, default=0)
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    @property
+    def key(self) -> str:
+        """The identity's key."""
+        return self.identity.key
+
+    @property
+    def is_study(self) -> bool:
+        """Whether its rows are a study's, which stands for method and metric alike."""
+        return self.identity.method.name == self.identity.metric.name
+
+    @property
+    def folder(self) -> str:
+        """Name of its folder: readable parts, then the key."""
+        own = self.identity
+        parts = (part.name.rpartition(":")[2] for part in (own.dataset, own.model, own.method, own.metric))
+        return ".".join([*parts, self.key])
+
+    def document(self) -> dict[str, Any]:
+        """It as `spec.json` holds it."""
+        labels = {name: getattr(self, name) for name in _LABELS}
+        return {"identity": self.identity.document(), "labels": labels}
+
+    @classmethod
+    def parse(cls, document: Mapping[str, Any], limit: int = 0) -> Self:
+        """The cell in a document.
+
+        Raises:
+            KeyError: a part is missing.
+            TypeError: a field is missing or unknown.
+        """
+        labels = {name: document["labels"][name] for name in _LABELS}
+        return cls(identity=Identity.parse(document["identity"]), **labels, limit=limit)
+
+
+_LABELS = ("dataset", "model_title", "method", "method_title", "metric", "signed")

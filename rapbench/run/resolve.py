@@ -1,0 +1,226 @@
+"""What the names of a spec stand for: the only place where they become things, what is cheap before what is dear.
+
+Names and parameters come first (`settings`), then this machine's device, the data set, and last the network. What a
+stage refuses, it refuses in one line that says what to do; every command that takes a run's settings goes through here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rapbench.backends import BACKENDS
+from rapbench.core.cache import cache_folder
+from rapbench.core.catalogue import Call, Catalogue, parse_call
+from rapbench.core.errors import BadConfig
+from rapbench.core.named import Named
+from rapbench.core.types import Classifier, Dataset, Method, Metric, Training
+from rapbench.datasets import DATASETS
+from rapbench.metrics import METRICS
+from rapbench.models import family, load_classifier
+from rapbench.run.fit import patterns_for, refuse_unless_generated
+from rapbench.run.plan import Experiment, Study, candidates
+from rapbench.run.spec import RunSpec
+from rapbench.run.study import STUDIES
+
+_USUAL_SIZE = 224
+_ONLY_WHEN_ASKED = {"degradation"}
+"""Metrics that take as many classifications as perturbation and tell much the same."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a spec names, built with its parameters; neither data nor weights have been looked for.
+
+    Attributes:
+        dataset_name: the data set's name in the catalogue.
+        size: side in pixels of the network's input, and so of the images.
+        methods: asked for, each once.
+        metrics: the guards and those asked for, or all that the images support.
+        study: what is measured of the network instead; None where images are explained.
+    """
+
+    dataset_name: str
+    size: int
+    methods: tuple[Named[Method], ...]
+    metrics: tuple[Named[Metric], ...]
+    study: Named[Study] | None
+
+
+def settings(spec: RunSpec) -> Settings:
+    """The things that a spec names, found by name and built.
+
+    Raises:
+        UnknownName: no such method, metric, data set, network, backend or study.
+        BadConfig: parameters that are wrong, or settings that contradict each other.
+    """
+    study = None if spec.study is None else named(STUDIES, (spec.study,))[0]
+    if spec.device == "cpu":
+        _refuse_modes_of_cuda(spec)
+    size, call = family(spec.model).size, parse_call(spec.dataset)
+    images: type[Dataset] = DATASETS.load(call.name)
+    methods = named(BACKENDS.load(spec.backend), spec.method)
+    if any(map(_lacks_patterns, methods)):
+        refuse_unless_generated(images)
+    metrics = _metrics(spec, call.name, images)
+    return Settings(dataset_name=call.name, size=size, methods=methods, metrics=metrics, study=study)
+
+
+def device(spec: RunSpec) -> torch.device:
+    """The device of this machine that a spec means.
+
+    Raises:
+        BadConfig: it is not there, or has no such precision.
+    """
+    available = torch.cuda.is_available()
+    if spec.device == "cuda" and not available:
+        raise BadConfig(
+            "device cuda: torch finds no CUDA device here; install a CUDA build of torch, or use --device cpu"
+        )
+    if available and spec.device != "cpu":
+        return torch.device("cuda")
+    _refuse_modes_of_cuda(spec)
+    return torch.device("cpu")
+
+
+def dataset(text: str, data_root: Path | None, size: int | None = None) -> Dataset:
+    """The data set of a call such as `voc(preprocess=crop)`, with images of that side in pixels or of its own.
+
+    Raises:
+        UnknownName: no such data set.
+        BadConfig: parameters that are wrong, or a size that it cannot have.
+        DataMissing: it is not where it was looked for.
+    """
+    given = {} if size is None else {"size": size}
+    found: Dataset = DATASETS.build(parse_call(text), data_root=data_root, **given)
+    return found
+
+
+def network(spec: RunSpec, label_space: str, images: Dataset | None = None) -> Classifier:
+    """The network of a spec for images of a label space; trained on those images where the spec means that.
+
+    Raises:
+        UnknownName: no such weights.
+        BadConfig: the network has no such weights, nothing to be trained on, or other classes than a selection needs.
+        DataMissing: a weight file is not there, or cannot be downloaded.
+        BadWeights: a weight file is unreadable or does not fit.
+    """
+    training: Training | None = getattr(images, "training", None)
+    found = load_classifier(spec.model, spec.weights, label_space=label_space, seed=spec.seed, training=training)
+    if spec.select == "correct" and (not label_space or label_space != found.label_space):
+        raise BadConfig(
+            f"select=correct needs labels in the classes of the network: {parse_call(spec.dataset).name} has "
+            f"{label_space or 'no'} labels, {found.title} other classes"
+        )
+    return found
+
+
+def prepare(spec: RunSpec) -> Experiment:
+    """Everything that a spec names, loaded and checked, before anything is computed."""
+    chosen, where = settings(spec), device(spec)
+    images = dataset(spec.dataset, spec.data_root, chosen.size)
+    classifier = network(spec, images.label_space, images)
+    experiment = Experiment(
+        spec=spec,
+        device=where,
+        dataset=images,
+        dataset_name=chosen.dataset_name,
+        classifier=classifier,
+        methods=() if chosen.study else tuple(_with_patterns(m, classifier, images) for m in chosen.methods),
+        metrics=chosen.metrics,
+        order=(),
+    )
+    if (study := chosen.study) is not None:
+        stand_in: Any = (study,)  # for method and metric alike
+        experiment = replace(experiment, methods=stand_in, metrics=stand_in, study=study)
+    return replace(experiment, order=candidates(experiment)[: wanted(spec, images)])
+
+
+def rehearse(spec: RunSpec) -> Dataset:
+    """The data set of a run that another machine is to do; all is checked but that machine's device.
+
+    Nothing is downloaded or trained: weights that this takes are left to the run.
+    """
+    chosen = settings(spec)
+    images = dataset(spec.dataset, spec.data_root, chosen.size)
+    if not absent(spec):
+        network(spec, images.label_space, images)
+    return images
+
+
+def wanted(spec: RunSpec, images: Dataset) -> int:
+    """How many images a run takes: as asked, the data set's own number, or all."""
+    return min(spec.limit or images.default_limit or len(images), len(images))
+
+
+def absent(spec: RunSpec) -> str:
+    """Where weights come from that are not on this machine yet; empty where they are, or cannot come from anywhere."""
+    return family(spec.model).absent(weights_name(spec))
+
+
+def weights_name(spec: RunSpec) -> str:
+    """The weights of a spec by name, also where it names none."""
+    try:
+        return family(spec.model).default_weights(label_space(spec)) if spec.weights == "auto" else spec.weights
+    except BadConfig:
+        return spec.weights  # there are none without a file: what loads them says so
+
+
+def label_space(spec: RunSpec) -> str:
+    """Whose class indices the labels of a spec's images are."""
+    space: str = DATASETS.load(parse_call(spec.dataset).name).label_space
+    return space
+
+
+def named(catalogue: Catalogue, texts: tuple[str, ...]) -> tuple[Named[Any], ...]:
+    """The methods or metrics of some calls, each once."""
+    calls = [parse_call(text) for text in texts]
+    found = {item.label: item for item in (Named(call.name, catalogue.build(call)) for call in calls)}
+    return tuple(found.values())
+
+
+def _refuse_modes_of_cuda(spec: RunSpec) -> None:
+    if spec.precision == "tf32":
+        raise BadConfig("precision tf32 is a mode of CUDA devices; on the CPU use fp32, fp64 or bf16")
+
+
+def _metrics(spec: RunSpec, dataset_name: str, dataset: type[Dataset]) -> tuple[Named[Metric], ...]:
+    """The guards, then the metrics asked for, or all that the samples support."""
+    if not spec.metric:
+        names = [n for n in METRICS if n not in _ONLY_WHEN_ASKED and METRICS.load(n).needs <= dataset.provides]
+        return named(METRICS, tuple(_economical(name, spec, dataset) for name in names))
+    metrics = named(METRICS, tuple(dict.fromkeys(("guards", *spec.metric))))
+    for metric in metrics:
+        if lacking := metric.thing.needs - dataset.provides:
+            raise BadConfig(f"metric {metric.name} needs {' and '.join(sorted(lacking))}, which {dataset_name} lacks")
+    return metrics
+
+
+def _economical(name: str, spec: RunSpec, dataset: type[Dataset]) -> str:
+    """Perturbation classifies 80 more images an image: by default a generated set perturbs a quarter of its images.
+
+    On images that have fewer pixels than it erases, it erases the same share of them.
+    """
+    if name != "perturbation":
+        return name
+    parameters, size = {}, family(spec.model).size
+    if size < _USUAL_SIZE:
+        parameters["pixels"] = str(max(1, round(100 * (size / _USUAL_SIZE) ** 2)))
+    if spec.limit is None and dataset.default_limit is not None:
+        parameters["images"] = str(dataset.default_limit // 4)
+    return str(Call(name, parameters))
+
+
+def _lacks_patterns(method: Named[Method]) -> bool:
+    return getattr(method.thing, "patterns", ...) is None
+
+
+def _with_patterns(method: Named[Method], classifier: Classifier, images: Dataset) -> Named[Method]:
+    """The method with patterns fitted to the network, where it needs some and was given none."""
+    if not _lacks_patterns(method):
+        return method
+    thing: Any = method.thing
+    return Named(method.name, replace(thing, patterns=patterns_for(classifier, images, cache_folder() / "patterns")))

@@ -1,0 +1,125 @@
+"""The document of a paper's table."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from stored import masks, ratios, scored
+
+from rapbench.papers import published
+from rapbench.papers.card import table
+from rapbench.papers.comparison import against, compared
+from rapbench.report.formats import Document, Format, Grid, rendered
+from rapbench.report.tables import Scored
+from rapbench.results.select import Filter
+
+TABLE = table("rap2020/table1")
+
+
+def document(*cells: Scored, name: str = "rap2020/table1", **selection: str) -> Document:
+    card = table(name)
+    panels = compared(card, cells, Filter(**selection))  # type: ignore[arg-type]
+    return published.document(name, card, panels, against(card, "rap"))
+
+
+def line(grid: Grid, title: str) -> dict[str, str]:
+    """A row by the titles of its columns, the first of two that are alike."""
+    (row,) = [row for row in grid.rows if row[0] == title]
+    return dict(reversed(list(zip(grid.header, row, strict=True))))
+
+
+def test_a_line_reads_published_ours_interval_difference_and_images() -> None:
+    grid = document(scored("rap", ratios([0.2, 0.2, 0.2])), scored("random", ratios([1.0, 1.0, 1.0]))).grids[0]
+    assert grid.title == "Outside-inside ratio, ALL: vgg16 (IMAGENET1K_V1) on imagenet (lower is better)"
+    rap, random, missing = (line(grid, title) for title in ("RAP", "Random", "LRP α2β1"))
+    assert [rap[key] for key in ("published", "ours", "95 % interval", "difference", "n", "dropped")] == [
+        *("0.252", "0.200", "[0.200, 0.200]", "-0.052", "3", "0")
+    ]
+    assert (random["published"], random["difference"], random["minus RAP"]) == ("-", "", "+0.800")
+    assert (missing["published"], missing["ours"], missing["n"]) == ("0.616", "-", "")
+
+
+def test_every_column_is_shown_even_without_results() -> None:
+    grids = document(scored("rap", ratios([0.2]))).grids
+    assert len(grids) == len(TABLE.columns)
+    assert grids[-1].title == "Segmentation mask, mIOU: no results of vgg16 on voc"
+    assert [row[0] for row in grids[-1].rows] == [row.title for row in TABLE.rows]
+
+
+def test_images_without_a_value_are_counted_with_their_reasons() -> None:
+    rows = ratios([0.2, 0.3, 0.4]).assign(area_inside=[0, 1, 1])
+    grid = document(scored("rap", rows, skipped={"unreadable image": 2})).grids[0]
+    assert line(grid, "RAP")["dropped"] == "3"
+    assert "Dropped: 2 unreadable image, 1 no boxes (RAP)." in grid.notes
+
+
+def test_numbers_of_the_same_setting_are_not_called_foreign() -> None:
+    grid = document(scored("rap", ratios([0.2]))).grids[0]
+    assert grid.notes == ("Published numbers are of VGG-16 on 10,000 correctly classified images of ImageNet.",)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "selection", "told"),
+    [
+        ({"model": "alexnet"}, {"model": "alexnet"}, "another network, alexnet (IMAGENET1K_V1)"),
+        ({"dataset": "scenes"}, {"dataset": "scenes"}, "another data set, scenes"),
+        ({"weights": "random"}, {}, "other weights, vgg16 (random)"),
+        (
+            {"weights": "scenes", "dataset": "scenes"},
+            {"dataset": "scenes"},
+            "other weights, vgg16 (scenes) and another data set, scenes",
+        ),
+    ],
+)
+def test_numbers_of_another_setting_say_so_in_heading_and_note(
+    chosen: dict[str, str], selection: dict[str, str], told: str
+) -> None:
+    found = document(scored("rap", ratios([0.2]), **chosen), **selection)
+    grid = found.grids[0]
+    assert grid.title.endswith("beside numbers published for VGG-16 on 10,000 correctly classified images of ImageNet")
+    assert f"Ours are of {told}: there is nothing to reproduce here." in grid.notes[0]
+    assert found.records[0]["same_setting"] is False
+
+
+def test_the_network_that_the_paper_took_is_not_another_one() -> None:
+    cell = scored("rap", ratios([0.2]), model="alexnet", weights="a.h5")
+    first, *_ = document(cell, model="alexnet").records
+    assert first["same_setting"] is False
+    parts = {column.name: column.part.model_copy(update={"also": ("alexnet",)}) for column in TABLE.columns}
+    columns = [column.model_copy(update={"part": parts[column.name]}) for column in TABLE.columns]
+    card = TABLE.model_copy(update={"columns": tuple(columns)})
+    (panel, *_) = compared(card, [cell], Filter(model="alexnet"))
+    assert published.unlike(card, panel) == []
+
+
+def test_records_hold_every_cell_in_full_precision() -> None:
+    found = document(scored("rap", ratios([0.2, 1 / 3])), scored("input_gradient", ratios([0.5, 0.7])))
+    assert len(found.records) == len(TABLE.rows) * len(TABLE.columns)
+    records = {(r["column"], r["row"]): r for r in json.loads(rendered(found, Format.JSON))["results"]}
+    assert all(set(record) == set(found.records[0]) for record in records.values())
+    rap = records["vgg16_all", "rap"]
+    assert rap["value"] == (0.2 + 1 / 3) / 2
+    assert rap["difference"] == rap["value"] - 0.252
+    assert (rap["n"], rap["n_dropped"], rap["same_setting"], rap["against"]) == (2, 0, True, "rap")
+    other = records["vgg16_all", "input_gradient"]
+    assert other["paired_value"] == pytest.approx(0.6 - rap["value"])
+    assert (other["paired_n"], rap["paired_n"]) == (2, 0)
+    assert records["voc_miou", "pattern_attribution"]["published"] is None
+
+
+def test_quoted_numbers_stand_without_ours_and_only_where_there_are_any() -> None:
+    rows = masks(zero=[[6, 0, 0, 10]])
+    cell = scored("rap", rows, metric="segmentation", dataset="imagenet_segmentation")
+    miou, foreground = document(cell, name="rap2020/table2").grids
+    assert line(miou, "Xiong et al. 2018")["published"] == "64.22"
+    assert line(miou, "Xiong et al. 2018")["ours"] == "-"
+    assert "Xiong et al. 2018" not in [row[0] for row in foreground.rows]
+    assert line(foreground, "RAP (Ours)")["ours"] == "100.00"
+
+
+@pytest.mark.parametrize("form", Format)
+def test_the_table_can_be_written_in_every_format(form: Format) -> None:
+    text = rendered(document(scored("rap", ratios([0.2, 0.3]))), form)
+    assert "0.252" in text
+    assert "Integrated Gradients" in text
