@@ -19,6 +19,7 @@ def attribute(
     backend: str = "native",
     seed: int = 0,
     precision: str = "auto",
+    check: bool = True,
     **parameters: object,
 ) -> Tensor:
     """Relevance (N, C, H, W) of every input element for the logit of one class.
@@ -27,7 +28,7 @@ def attribute(
     calling `keep_freed_memory` once before the first.
 
     Args:
-        model: any classifier that torch.fx can trace, from (N, C, H, W) to logits (N, K).
+        model: a classifier, from (N, C, H, W) to logits (N, K).
         x: (N, C, H, W) floating point, normalised as the model expects.
         target: class index, or one index an image (N,); None explains the predicted class.
         method: a name of `rapbench list methods`, also with parameters in brackets, or `module:Class`.
@@ -36,6 +37,7 @@ def attribute(
         precision: 'auto' computes in the type of `x` and, where a method needs it on this network, the forward pass or
             everything in float64. 'fp32' never does; 'fp64-forward' and 'fp64' always do, for methods that propagate
             relevance.
+        check: compare what is explained with the network on one image first: the same logits, layer by layer.
         parameters: the method's own parameters, for example `steps=50`.
 
     Returns:
@@ -48,7 +50,7 @@ def attribute(
     """
     from rapbench.backends.attribution import attribute as attributed
 
-    return attributed(model, x, target, method, backend, seed, precision, parameters)
+    return attributed(model, x, target, method, backend, seed, precision, parameters, check=check)
 
 
 def keep_freed_memory() -> bool:

@@ -71,7 +71,7 @@ def methods(
         gradient = built(BACKENDS.load("native"), "gradient")
         for origin in backend:
             catalogue = BACKENDS.load(origin)
-            subject = trace(net) if origin == "native" else net
+            subject = trace(net, x) if origin == "native" else net
             for candidate in method or [known for known in catalogue if known not in FREE]:
                 if candidate in catalogue:
                     explain = partial(built(catalogue, candidate), subject, x, target, seeds=seeds)
@@ -181,7 +181,7 @@ def gpu(
 def peak(model: str, batch_size: int, method: Annotated[str, typer.Argument()] = "") -> None:
     """Greatest resident size in KiB of a process that explains once."""
     net, x = network(model, "cpu"), images(batch_size, "cpu")
-    graph = trace(net)
+    graph = trace(net, x)
     if method:
         built(BACKENDS.load("native"), method)(
             graph, x, torch.zeros(batch_size, dtype=torch.int64), seeds=torch.zeros(1)

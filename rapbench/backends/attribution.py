@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import cast, get_args
 
 import torch
@@ -10,11 +11,16 @@ from torch import Tensor, nn
 
 from rapbench.backends import BACKENDS
 from rapbench.core.catalogue import nearest, parse_call
-from rapbench.core.errors import BadConfig
+from rapbench.core.errors import BadConfig, first_line
 from rapbench.core.seeds import image_seed
 from rapbench.core.types import Method
-from rapbench.methods.arithmetic import Arithmetic, Demanding, explained, wanted
-from rapbench.relprop.trace import evaluating, trace
+from rapbench.methods import METHODS
+from rapbench.methods.arithmetic import Arithmetic, explained, wanted
+from rapbench.relprop.checked import GradientsPass, verify
+from rapbench.relprop.closeness import is_close
+from rapbench.relprop.graph import Graph
+from rapbench.relprop.recording import Unseen
+from rapbench.relprop.trace import evaluating, trace, unwrapped
 
 
 def attribute(
@@ -26,6 +32,8 @@ def attribute(
     seed: int,
     precision: str,
     parameters: Mapping[str, object],
+    *,
+    check: bool,
 ) -> Tensor:
     """See `rapbench.attribute`."""
     call = parse_call(method)
@@ -33,29 +41,103 @@ def attribute(
     explain: Method = BACKENDS.load(backend).build(call._replace(parameters={**call.parameters, **texts}))
     if precision not in {"auto", *get_args(Arithmetic)}:
         raise BadConfig(f"no precision {precision!r}: {nearest(precision, ['auto', *get_args(Arithmetic)])}")
-    if x.dim() != 4 or not x.is_floating_point():
-        raise BadConfig(f"x must be floating point of shape (N, C, H, W), not {x.dtype} {tuple(x.shape)}")
+    _check_types(model, x)
+    model = unwrapped(model)
+    with _as_it_was(model, x):
+        x = x.detach().clone()
+        subject, refusal = _subject(model, x) if len(x) else (model, None)
+        logits = _logits(model, x)
+        index = _target(logits, x, target)
+        if not len(x):
+            return x
+        if check:
+            _check(subject, refusal, model, x, logits)
+        seeds = torch.tensor([image_seed(seed, str(n)) for n in range(len(x))])
+        if backend != "native" or call.name not in METHODS or not isinstance(subject, Graph):
+            return explain(model, x, index, seeds=seeds).detach().to(x.dtype)
+        chosen = wanted(explain, subject) if precision == "auto" else cast("Arithmetic", precision)
+        arithmetic = "fp32" if x.dtype == torch.float64 else chosen
+        return explained(explain, subject, x, index, seeds=seeds, arithmetic=arithmetic).detach().to(x.dtype)
+
+
+def _check_types(model: object, x: object) -> None:
+    if not isinstance(model, nn.Module):
+        raise BadConfig(f"the model must be a torch.nn.Module, not {type(model).__name__}")
+    if not isinstance(x, Tensor) or x.dim() != 4 or not x.is_floating_point():
+        found = f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
+        raise BadConfig(f"x must be floating point of shape (N, C, H, W), not {found}")
     if not x.isfinite().all():
         raise BadConfig("x holds values that are not finite")
-    with evaluating(model):
-        seeds = torch.tensor([image_seed(seed, str(n)) for n in range(len(x))])
-        index = _target(model, x, target)
-        if x.dtype == torch.float64 or not isinstance(explain, Demanding):
-            return explain(model, x, index, seeds=seeds).detach()
-        graph = trace(model)
-        chosen = wanted(explain, graph) if precision == "auto" else cast("Arithmetic", precision)
-        return explained(explain, graph, x, index, seeds=seeds, arithmetic=chosen).to(x.dtype)
+    parameter = next(model.parameters(), x)
+    if parameter.device != x.device:
+        raise BadConfig(f"the model is on {parameter.device} and x on {x.device}")
 
 
-def _target(model: nn.Module, x: Tensor, target: Tensor | int | None) -> Tensor:
-    with torch.no_grad():
-        logits = model(x)
-    if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(x):
+@contextmanager
+def _as_it_was(model: nn.Module, x: Tensor) -> Iterator[None]:
+    """Evaluation mode, gradients possible and no autocast; afterwards modes, buffers and random numbers as before."""
+    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    with (
+        torch.inference_mode(mode=False),
+        torch.autocast(x.device.type, enabled=False),
+        torch.random.fork_rng([x.device] if x.is_cuda else []),
+        evaluating(model),
+    ):
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for buffer, before in buffers:
+                    if not torch.equal(buffer, before):
+                        buffer.copy_(before)
+
+
+def _subject(model: nn.Module, x: Tensor) -> tuple[nn.Module, Unseen | None]:
+    """The network's graph; or the network itself and why it has none, which methods that need one say again."""
+    try:
+        return trace(model, x), None
+    except Unseen as refusal:
+        return model, refusal
+
+
+def _check(subject: nn.Module, refusal: Unseen | None, model: nn.Module, x: Tensor, logits: Tensor) -> None:
+    if refusal is None:
+        assert isinstance(subject, Graph)
+        verify(subject, model, x, logits)
+        return
+    with torch.enable_grad(), GradientsPass(model):
+        again = model(x[:1].clone().requires_grad_())
+    if not is_close(again.detach(), logits[:1]):
+        raise refusal
+
+
+def _logits(model: nn.Module, x: Tensor) -> Tensor:
+    try:
+        with torch.no_grad():
+            logits = model(x.clone())
+    except Exception as error:
+        kind = f"{tuple(x.shape)} {str(x.dtype).removeprefix('torch.')}"
+        raise BadConfig(f"{type(model).__name__} fails on x {kind}: {first_line(error)}") from error
+    if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(x) or not logits.is_floating_point():
         raise BadConfig(f"{type(model).__name__} must return logits of shape (N, K)")
+    if not logits.isfinite().all():
+        raise BadConfig(f"{type(model).__name__} returns logits that are not finite")
+    return logits
+
+
+def _target(logits: Tensor, x: Tensor, target: Tensor | int | None) -> Tensor:
     if target is None:
         return logits.argmax(1)
-    index = torch.as_tensor(target, device=x.device)
-    if index.is_floating_point() or index.shape not in ((), (len(x),)):
+    try:
+        index = torch.as_tensor(target, device=x.device)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise BadConfig(f"target must be a class index, not {type(target).__name__}") from error
+    if (
+        index.is_floating_point()
+        or index.is_complex()
+        or index.dtype == torch.bool
+        or index.shape not in ((), (len(x),))
+    ):
         raise BadConfig(f"target must be one class index, or one for each of the {len(x)} images")
     if not ((index >= 0) & (index < logits.shape[1])).all():
         raise BadConfig(f"target must be from 0 to {logits.shape[1] - 1}")

@@ -120,7 +120,7 @@ class DeconvNet(_Captum):
     explainer: ClassVar[type[attr.GradientAttribution]] = attr.Deconvolution
 
     def relevance(self, model: nn.Module, x: Tensor, target: Tensor, seeds: Tensor) -> Any:
-        check_rectifiers(model, self.where)
+        check_rectifiers(model, x, self.where)
         with copied_inputs(model, _HOOKED):
             return self.explainer(model).attribute(x, target=target)
 
@@ -163,7 +163,7 @@ class GuidedGradCam(_Captum):
     title: ClassVar[str] = "Guided Grad-CAM"
 
     def relevance(self, model: nn.Module, x: Tensor, target: Tensor, seeds: Tensor) -> Any:
-        check_rectifiers(model, self.where)
+        check_rectifiers(model, x, self.where)
         layer = last_feature_maps(model, x, self.where)
         with copied_inputs(model, _HOOKED):
             return attr.GuidedGradCam(model, layer).attribute(x, target=target, interpolate_mode="bilinear")
@@ -184,7 +184,7 @@ class DeepLiftRescale(_Captum):
     reference: float = 0.0
 
     def relevance(self, model: nn.Module, x: Tensor, target: Tensor, seeds: Tensor) -> Any:
-        check_differences(model, self.where)
+        check_differences(model, x, self.where)
         with copied_inputs(model, _HOOKED):
             return attr.DeepLift(model).attribute(x, baselines=self.reference, target=target)
 
@@ -202,7 +202,7 @@ class LRPEpsilon(_Captum):
     epsilon: float = 1e-6
 
     def relevance(self, model: nn.Module, x: Tensor, target: Tensor, seeds: Tensor) -> Any:
-        check_relevance(model, self.where)
+        check_relevance(model, x, self.where)
         leaves = [module for module in model.modules() if not list(module.children())]
         for module in leaves:
             if type(module) is not nn.ReLU:
@@ -313,7 +313,7 @@ class DeepLiftShap(_Drawing):
         _require(self.references >= 2, "references must be at least 2; with one this is deeplift_rescale")
 
     def relevance_of_one(self, model: nn.Module, x: Tensor, target: Tensor) -> Any:
-        check_differences(model, self.where)
+        check_differences(model, x, self.where)
         with copied_inputs(model, _HOOKED):
             return attr.DeepLiftShap(model).attribute(x, references(x, self.references), target=target)
 

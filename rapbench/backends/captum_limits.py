@@ -6,7 +6,7 @@ All of these were silent: captum returned maps.
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rapbench.backends.modules import Hookable
 from rapbench.relprop.layers import Add, AveragePool, BatchNorm, MaxPool, Rectifier, Unsupported, Weighted
@@ -15,17 +15,17 @@ POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)
 _REUSED = "the module runs more than once, and captum remembers one run of each"
 
 
-def check_rectifiers(model: nn.Module, method: str) -> None:
+def check_rectifiers(model: nn.Module, x: Tensor, method: str) -> None:
     """Every ReLU must be a module; one that runs several times is handled right."""
-    network = Hookable(model, method)
+    network = Hookable(model, x, method)
     for layer in network.graph.layers:
         if isinstance(layer, Rectifier) and not isinstance(network.module(layer), nn.ReLU):
             network.refuse(layer, "captum changes the gradient of nn.ReLU modules only")
 
 
-def check_differences(model: nn.Module, method: str) -> None:
+def check_differences(model: nn.Module, x: Tensor, method: str) -> None:
     """DeepLIFT: every ReLU and max-pool must be a module that runs once, and no windows of a pool may overlap."""
-    network = Hookable(model, method)
+    network = Hookable(model, x, method)
     for n in network.graph.carrying():
         layer = network.graph.layers[n]
         module = network.module(layer)
@@ -46,9 +46,9 @@ def _overlap(pool: nn.MaxPool1d | nn.MaxPool2d | nn.MaxPool3d) -> bool:
     return bool((kernel > stride).any() or (dilation > 1).any())
 
 
-def check_relevance(model: nn.Module, method: str) -> None:
+def check_relevance(model: nn.Module, x: Tensor, method: str) -> None:
     """LRP: no additions, and every other layer that divides relevance must be a module that runs once."""
-    network = Hookable(model, method)
+    network = Hookable(model, x, method)
     for n in network.graph.carrying():
         layer = network.graph.layers[n]
         if isinstance(layer, Unsupported):

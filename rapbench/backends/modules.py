@@ -32,14 +32,14 @@ class Hookable:
         UnsupportedLayer: some layer reads what a module has written into its input.
     """
 
-    def __init__(self, model: nn.Module, method: str) -> None:
-        self.graph: Graph = trace(model)
+    def __init__(self, model: nn.Module, x: Tensor, method: str) -> None:
+        self.graph: Graph = trace(model, x)
         self._model, self._method = model, method
         self._runs = Counter((layer.name, layer.operation) for layer in self.graph.layers)
         with _out_of_place(model):
-            copied = trace(model)
-        for layer, other in zip(self.graph.layers, copied.layers, strict=True):
-            if layer.inputs != other.inputs:
+            copied = trace(model, x)
+        for layer, other in zip(self.graph.layers, copied.layers, strict=False):
+            if (layer.name, layer.inputs) != (other.name, other.inputs):
                 self.refuse(layer, "it reads what a module wrote in place, which hooks would hide from it")
 
     def module(self, layer: Layer) -> nn.Module | None:
@@ -56,7 +56,7 @@ class Hookable:
 
     def refuse(self, layer: Layer, reason: str) -> NoReturn:
         """Says which layer the library would get wrong, and why."""
-        raise UnsupportedLayer(f"{self._method} cannot handle {layer.operation} at node {layer.name!r}: {reason}")
+        raise UnsupportedLayer(f"{self._method} cannot handle {layer.where}: {reason}")
 
 
 @contextmanager

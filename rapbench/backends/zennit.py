@@ -48,7 +48,7 @@ class _ReluGradient:
     rule: ClassVar[Callable[[], Hook]]
 
     def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
-        network, hooks = Hookable(model, f"zennit's {self.title}"), {}
+        network, hooks = Hookable(model, x, f"zennit's {self.title}"), {}
         for layer in network.graph.layers:
             if isinstance(layer, Rectifier):
                 module = network.module(layer)
@@ -164,7 +164,7 @@ class _LRP:
         )
 
     def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
-        network = Hookable(model, f"zennit's {self.title}")
+        network = Hookable(model, x, f"zennit's {self.title}")
         hooks, sums = self.hooks(network, x), rules.Norm(self.stabilizer)
         residual = additions_are_residual(network, model)
         canonizers = [ResNetBasicBlockCanonizer(), ResNetBottleneckCanonizer()] if residual else []

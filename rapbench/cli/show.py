@@ -149,7 +149,7 @@ def _layer_maps(clean: Clean, title: str, method: Method) -> dict[str, NDArray[A
     from rapbench.core.errors import BadConfig
     from rapbench.relprop.trace import trace
 
-    graph = trace(clean.model)
+    graph = trace(clean.model, clean.x)
     passed = _passed(clean, method, graph.waists())
     if not passed:
         raise BadConfig(

@@ -148,7 +148,7 @@ class GuidedGradCam:
         graph = prepared(model, x)
         with torch.enable_grad(), right_gradients(x):
             leaf = x.detach().requires_grad_()
-            values = with_rectifiers(graph, guided, self.title).values(leaf)
+            values = with_rectifiers(graph, x, guided, self.title).values(leaf)
             score = values[graph.output].gather(1, target.unsqueeze(1)).sum()
             (gradient,) = torch.autograd.grad(score, leaf)
             kept = [value.detach() if isinstance(value, Tensor) else value for value in values]

@@ -30,13 +30,13 @@ class _ClampedGradient(torch.autograd.Function):
         return gradients[0].clamp(min=0)
 
 
-def with_rectifiers(model: nn.Module, function: Callable[[Function], Function], method: str) -> Graph:
+def with_rectifiers(model: nn.Module, x: Tensor, function: Callable[[Function], Function], method: str) -> Graph:
     """The network in which each rectifier runs `function(its own function)`.
 
     Raises:
         UnsupportedLayer: it has none: what the method is known for would be the plain gradient.
     """
-    graph = trace(model)
+    graph = trace(model, x)
     if not graph.has(Rectifier):
         raise UnsupportedLayer(f"{method} changes how ReLUs pass gradients back, and the network has no ReLU")
     return graph.replacing(Rectifier, function)
@@ -63,7 +63,7 @@ class GuidedBackprop:
     times_input: bool = False
 
     def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
-        gradient = input_gradients(with_rectifiers(model, guided, self.title), x, target)
+        gradient = input_gradients(with_rectifiers(model, x, guided, self.title), x, target)
         return x * gradient if self.times_input else gradient
 
 
@@ -95,4 +95,4 @@ class DeconvNet:
     signed: ClassVar[bool] = True
 
     def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
-        return input_gradients(with_rectifiers(model, deconvolved, self.title), x, target)
+        return input_gradients(with_rectifiers(model, x, deconvolved, self.title), x, target)

@@ -59,7 +59,7 @@ class PatternMethod:
         raise AssertionError
 
     def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
-        traced = trace(model)
+        traced = trace(model, x)
         graph = prepared(traced, x, fold=True)
         weighted_layers(graph, self.title)
         rules = composite(self._prepared(model, traced, graph)).rules(graph, self.title)

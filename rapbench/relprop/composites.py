@@ -38,4 +38,4 @@ class Composite:
         for kind, rule in self.table:
             if isinstance(layer, kind):
                 return rule
-        raise UnsupportedLayer(f"{method} has no rule for {layer.operation} at node {layer.name!r}")
+        raise UnsupportedLayer(f"{method} has no rule for {layer.where}")

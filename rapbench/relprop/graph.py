@@ -128,7 +128,7 @@ class Graph(nn.Module):
         for n, layer in enumerate(self.layers):
             sources = (*layer.inputs, *layer.sizes)
             arguments = (values[i] for i in sources)
-            values.append(x if isinstance(layer, Input) else layer.function(*arguments))
+            values.append(layer.function(x) if isinstance(layer, Input) else layer.function(*arguments))
             for i in sources:
                 if self._last_use[i] == n and i != self.output:
                     values[i] = None if isinstance(self.layers[i], drop) else _rounded(values[i], kept)

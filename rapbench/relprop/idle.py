@@ -19,7 +19,7 @@ _ROUNDINGS = 8
 
 def prepared(model: nn.Module, x: Tensor, *, fold: bool = False) -> Graph:
     """The network as rules see it: layers that do nothing are identities, and batch norms are folded where wanted."""
-    graph = trace(model)
+    graph = trace(model, x.to(next((t.dtype for t in model.parameters()), x.dtype)))  # x may ask for wider arithmetic
     graph = graph.derived(x.shape[1:], lambda: settled(graph, x))
     return graph.derived("folded", graph.folded) if fold else graph
 

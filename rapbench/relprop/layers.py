@@ -21,6 +21,7 @@ class Layer:
         inputs: positions in the graph of the tensors it maps.
         sizes: positions of the non-tensor values (shapes) it also needs.
         function: (*inputs, *sizes) -> output.
+        place: class of the module, file and line of the code, where the name does not tell.
     """
 
     name: str
@@ -28,10 +29,25 @@ class Layer:
     inputs: tuple[int, ...]
     sizes: tuple[int, ...] = ()
     function: Callable[..., Any]
+    place: str = ""
+
+    @property
+    def where(self) -> str:
+        """The layer as messages name it."""
+        return f"{self.operation} at node {self.name!r}" + (f" ({self.place})" if self.place else "")
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Input(Layer):
-    """The network's input."""
+    """The network's input: images (N, C, H, W).
+
+    Attributes:
+        shape: (C, H, W), the only one the graph is for.
+        images: N where the network takes no other number of images.
+    """
+
+    shape: tuple[int, ...]
+    images: int | None = None
 
 
 class Size(Layer):
@@ -89,7 +105,10 @@ class BatchNorm(Layer):
         return scale, shift if self.bias is None else shift + self.bias
 
     def applied(self, x: Tensor) -> Tensor:
-        """X · scale + shift."""
+        """X · scale + shift.
+
+        PyTorch's own gradient is wrong for a single image whose strides do not tell in which order its values lie.
+        """
         scale, shift = (values.view(-1, *[1] * (x.dim() - 2)) for values in self.affine())
         return torch.addcmul(shift, x, scale)
 

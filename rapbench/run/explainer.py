@@ -7,7 +7,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rapbench.core.allocator import keep_freed_memory
 from rapbench.core.named import Named
@@ -15,6 +15,8 @@ from rapbench.core.seeds import image_seed
 from rapbench.core.types import Batch, Complete, Explained, Method, Network, Sample
 from rapbench.methods import METHODS
 from rapbench.methods.arithmetic import Arithmetic, explained
+from rapbench.relprop.checked import verify
+from rapbench.relprop.graph import Graph
 from rapbench.relprop.trace import trace
 from rapbench.run.batches import Batches
 from rapbench.run.plan import Experiment
@@ -37,10 +39,15 @@ class Classified:
 
 
 class Explainer:
-    """The network of an experiment, ready to explain."""
+    """The network of an experiment, ready to explain.
 
-    def __init__(self, experiment: Experiment) -> None:
-        self.experiment = experiment
+    Args:
+        experiment: what is run.
+        check: compare the traced network with the network itself on the first image.
+    """
+
+    def __init__(self, experiment: Experiment, *, check: bool = True) -> None:
+        self.experiment, self.check = experiment, check
         spec, device = experiment.spec, experiment.device
         if device.type == "cpu":
             keep_freed_memory()
@@ -51,7 +58,7 @@ class Explainer:
         self.score = None if own is None else Scorer(deepcopy(self.module), own, batches)
         self.classify = Scorer(self.module, spec.held_in, batches)
         self.dtype, self.wide = self.classify.dtype, self.classify.wide
-        self.graph = trace(self.module) if spec.backend == "native" else None
+        self.graph: Graph | None = None
 
     def classified(self, loaded: Loaded) -> Classified | None:
         """The block's images classified; None where none could be read."""
@@ -63,12 +70,12 @@ class Explainer:
 
     def explained(self, method: Named[Method], clean: Classified) -> Explained:
         """The block's images explained for the predicted class."""
-        arithmetic = self.experiment.arithmetic(method)
+        subject, arithmetic = self.subject(method, clean), self.experiment.arithmetic(method)
 
         def explain(x: Tensor, target: Tensor, seeds: Tensor) -> Tensor:
             set_products(self.experiment.spec.held_in)
             return self.explaining.map(
-                lambda *part: self.relevance(method, *part, arithmetic=arithmetic), *(x, target, seeds)
+                lambda *part: self.relevance(method, subject, *part, arithmetic=arithmetic), *(x, target, seeds)
             )
 
         return Explained(
@@ -96,13 +103,31 @@ class Explainer:
         )
 
     def relevance(
-        self, method: Named[Method], x: Tensor, target: Tensor, seeds: Tensor, *, arithmetic: Arithmetic
+        self,
+        method: Named[Method],
+        subject: nn.Module,
+        x: Tensor,
+        target: Tensor,
+        seeds: Tensor,
+        *,
+        arithmetic: Arithmetic,
     ) -> Tensor:
-        """A method's maps (N, C, H, W), float32 or float64, of a batch that fits."""
+        """A method's maps (N, C, H, W) of its subject, float32 or float64, of a batch that fits."""
         x = x.to(self.dtype)
-        if self.graph is None or method.name not in METHODS:
-            return method.thing(self.module, x, target, seeds=seeds).to(self.wide)
-        return explained(method.thing, self.graph, x, target, seeds=seeds, arithmetic=arithmetic).to(self.wide)
+        if not isinstance(subject, Graph):
+            return method.thing(subject, x, target, seeds=seeds).to(self.wide)
+        return explained(method.thing, subject, x, target, seeds=seeds, arithmetic=arithmetic).to(self.wide)
+
+    def subject(self, method: Named[Method], clean: Classified) -> nn.Module:
+        """What a method explains: for our own the traced network, compared with the network on the first batch."""
+        if self.experiment.spec.backend != "native" or method.name not in METHODS:
+            return self.module
+        if self.graph is None:
+            x = clean.batch.x[:2].to(self.dtype)
+            self.graph = trace(self.module, x)
+            if self.check:
+                verify(self.graph, self.module, x, clean.logits[:2].to(self.dtype))
+        return self.graph
 
     def _labels(self, samples: Sequence[Sample]) -> Tensor:
         labels = [-1 if sample.label is None else sample.label for sample in samples]

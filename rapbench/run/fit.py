@@ -61,7 +61,7 @@ def fit(
     if file.exists():
         return _found(file, source)
     sums = moments(classifier, images, device=device, partial=_partial(file, source), progress=progress)
-    patterns = Patterns.fitted(trace(classifier.module), sums, source)
+    patterns = Patterns.fitted(trace(classifier.module, classifier.example()), sums, source)
     _report(patterns, images)
     write_whole(file, patterns.encoded())
     for leftover in file.parent.glob(f".{file.name}.*.partial"):
@@ -122,7 +122,7 @@ def moments(
         progress: told how many more images are done.
     """
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    graph = trace(classifier.module.to(device)).folded()
+    graph = trace(classifier.module.to(device), classifier.example()).folded()
     weighted = weighted_layers(graph, "fit-patterns")
     sums = {name: Moments(layer) for name, layer in weighted.items() if layers is None or name in layers}
 

@@ -190,7 +190,7 @@ class Experiment:
 
     @cached_property
     def _graph(self) -> Graph:
-        return trace(self.classifier.module)
+        return trace(self.classifier.module, self.classifier.example())
 
     def _scoring(self, method: Named[Method], block: Block) -> tuple[Named[Metric], ...]:
         """The metrics that score a method on a block."""

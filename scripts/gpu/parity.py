@@ -48,7 +48,7 @@ def _maps(section: Section, scene: Scene, title: str, net: nn.Module, x: Tensor)
     with torch.no_grad():
         target = net(x).argmax(1)
     places = (("cpu", torch.float32), (scene.device, torch.float32), (scene.device, torch.float64))
-    graphs = [(trace(_copy(net, place, dtype)), place, dtype) for place, dtype in places]
+    graphs = [(trace(_copy(net, *place), x.to(*place)), *place) for place in places]
     with tempfile.TemporaryDirectory() as folder:
         patterns = fitted(_copy(net, *places[1]), x.to(scene.device), Path(folder, "patterns.safetensors"))
         for name in (m for m in catalogue if m not in FREE):
@@ -83,7 +83,7 @@ def rounding(section: Section, scene: Scene) -> None:
     for name, kind in product(inputs, ("fp64", "fp32", "tf32", "bf16")):
         net, x, _ = inputs[name]
         with arithmetic(kind) as dtype:
-            graph = trace(_copy(net, scene.device, dtype))
+            graph = trace(_copy(net, scene.device, dtype), x.to(scene.device, dtype))
             target = net(x).argmax(1).to(scene.device)
             for method in ("rap", "lrp_a2b1", "input_gradient", "guided_backprop"):
                 explain = built(BACKENDS.load("native"), method)

@@ -100,12 +100,12 @@ def classifier(
 def fitted(net: nn.Module, x: Tensor, file: Path) -> Path | None:
     """A file of patterns fitted to a few inputs; None where the network has layers that patterns do not know."""
     try:
-        graph = trace(net).folded()
+        graph = trace(net, x).folded()
         sums = {name: Moments(layer) for name, layer in weighted_layers(graph, "patterns").items()}
     except UnsupportedLayer:
         return None
     observed(graph, lambda layer, x, y: sums[layer.name].add(x, y))(x)
-    file.write_bytes(Patterns.fitted(trace(net), sums, {"images": "of the benchmark"}).encoded())
+    file.write_bytes(Patterns.fitted(trace(net, x), sums, {"images": "of the benchmark"}).encoded())
     return file
 
 

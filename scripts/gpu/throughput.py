@@ -134,7 +134,7 @@ def explaining(section: Section, scene: Scene) -> None:
     for name in scene.networks:
         with arithmetic("fp32"), torch.no_grad(), tempfile.TemporaryDirectory() as folder:
             net, x = scene.network(name), scene.images(batch)
-            graph, target, seeds = trace(net), net(x).argmax(1), torch.arange(batch)
+            graph, target, seeds = trace(net, x), net(x).argmax(1), torch.arange(batch)
             gradient = partial(built(catalogue, "gradient"), net, x, target, seeds=seeds)
             speed = rate(gradient, batch, scene)
             scene.rates[f"gradient {name}"] = speed
@@ -193,7 +193,7 @@ def memory(section: Section, scene: Scene) -> None:
     catalogue = BACKENDS.load("native")
     for name in scene.networks:
         net = scene.network(name)
-        graph = trace(net)
+        graph = trace(net, scene.images(2))
         for what, batch in product(("gradient", "rap", "lrp_a2b1"), (16, 32, 64, 128)):
             x, target = scene.images(batch), torch.zeros(batch, dtype=torch.int64, device=scene.device)
             explain = partial(built(catalogue, what), graph, x, target, seeds=torch.arange(batch))
@@ -225,7 +225,7 @@ def double(section: Section, scene: Scene) -> None:
             net, x = scene.network(name, dtype=dtype), scene.images(batch, dtype)
             with torch.inference_mode():
                 section.row(name, f"{title} forward", batch, rate(partial(net, x), batch, scene))
-            graph, target = trace(net), torch.zeros(batch, dtype=torch.int64, device=scene.device)
+            graph, target = trace(net, x), torch.zeros(batch, dtype=torch.int64, device=scene.device)
             rap = partial(built(BACKENDS.load("native"), "rap"), graph, x, target, seeds=torch.arange(batch))
             section.row(name, f"{title} rap", batch, rate(rap, batch, scene))
             _freed(scene)

@@ -21,7 +21,7 @@ CLASSES = torch.tensor([0, 1, 2])
 
 
 def of(method: str, kind: str) -> str:
-    return wanted(METHODS.build(parse_call(method)), trace(network(kind)))
+    return wanted(METHODS.build(parse_call(method)), trace(network(kind), images()))
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
@@ -29,7 +29,7 @@ def of(method: str, kind: str) -> str:
 def test_a_method_whose_relevance_does_not_vanish_with_a_sum_takes_a_float64_forward_pass(
     method: str, kind: str
 ) -> None:
-    assert (of(method, kind) == "fp64-forward") == trace(network(kind)).has(Add)
+    assert (of(method, kind) == "fp64-forward") == trace(network(kind), images()).has(Add)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_no_map_is_further_from_float64_than_rounding(name: str, kind: str) -> N
     single = network(kind).float()
     x = images().float()
     expected = method(network(kind).float().double(), x.double(), CLASSES, seeds=CLASSES)
-    graph = trace(single)
+    graph = trace(single, x)
     found = explained(method, graph, x, CLASSES, seeds=CLASSES, arithmetic=wanted(method, graph))
     assert l1(found, expected) < 2e-5
 

@@ -154,7 +154,7 @@ def test_guided_grad_cam_runs_convolutions_once_forwards() -> None:
     def counted(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         return lambda x: runs.append(len(x)) or function(x)  # type: ignore[func-returns-value]
 
-    graph = trace(network("vgg")).replacing(Convolution, counted)
+    graph = trace(network("vgg"), images(2)).replacing(Convolution, counted)
     for _ in range(2):  # the first call also looks for layers that do nothing
         runs.clear()
         GuidedGradCam()(graph, images(2), CLASSES, seeds=CLASSES)

@@ -27,14 +27,14 @@ SEEDS, TARGET = torch.tensor([1, 2, 3]), torch.tensor([1, 4, 0])
 
 
 def fitted(net: nn.Module, x: Tensor) -> Patterns:
-    graph = trace(net).folded()
+    graph = trace(net, x).folded()
     sums = {name: Moments(layer) for name, layer in weighted_layers(graph, "test").items()}
 
     def see(layer: Weighted, x: Tensor, y: Tensor) -> None:
         sums[layer.name].add(x, y)
 
     observed(graph, see)(x)
-    return Patterns.fitted(trace(net), sums, {"model": "vgg", "images": "8 of noise"})
+    return Patterns.fitted(trace(net, x), sums, {"model": "vgg", "images": "8 of noise"})
 
 
 @pytest.fixture

@@ -206,7 +206,7 @@ def test_grad_cam_agrees_with_captum_on_the_last_feature_maps() -> None:
     found = GradCam()(net, x, classes, seeds=SEEDS[:2]).sum(1, keepdim=True)
     maps = captum.attr.LayerGradCam(net, net.layer4).attribute(x.clone(), target=classes, relu_attributions=True)
     expected = nn.functional.interpolate(maps, x.shape[2:], mode="bilinear", align_corners=False)
-    assert maps.shape == class_activation(trace(net), trace(net).values(x), classes).shape == (2, 1, 2, 2)
+    assert maps.shape == class_activation(trace(net, x), trace(net, x).values(x), classes).shape == (2, 1, 2, 2)
     assert relative(found, expected) < 1e-9
 
 
@@ -230,7 +230,7 @@ def test_smooth_grad_without_noise_is_the_gradient_and_with_noise_draws_from_eac
 
 
 def test_composites_give_each_kind_of_layer_its_rule() -> None:
-    graph = trace(network("vgg"))
+    graph = trace(network("vgg"), images())
     rules = LRPEpsilonPlusFlat(epsilon=0.1).composite().rules(graph, "")
     found = [rules[n] for n, layer in enumerate(graph.layers) if isinstance(layer, Weighted)]
     assert found == [Flat(), *[AlphaBeta(1, 0)] * 2, *[Epsilon(0.1)] * 3]
@@ -336,7 +336,7 @@ def test_guided_backprop_agrees_with_captum_where_no_relu_is_reused(kind: str) -
 @pytest.mark.parametrize(("method", "alpha", "beta"), [(LRPAlpha1Beta0(), 1, 0), (LRPAlpha2Beta1(), 2, 1)])
 def test_alpha_beta_agrees_with_zennit_without_biases(method: LRPAlpha1Beta0, alpha: int, beta: int) -> None:
     net, x = out_of_place(network("vgg")), images()
-    for layer in trace(net).layers:
+    for layer in trace(net, x).layers:
         if isinstance(layer, Weighted) and layer.bias is not None:
             nn.init.zeros_(layer.bias)
     classes = target(net)
@@ -354,7 +354,7 @@ def test_alpha_beta_agrees_with_zennit_without_biases(method: LRPAlpha1Beta0, al
 
 
 def test_the_composite_of_rap_covers_what_relevance_passes_and_nothing_else() -> None:
-    graph = trace(network("functional"))
+    graph = trace(network("functional"), images())
     rules = RAP().composite().rules(graph, "rap")
     assert sorted(rules) == graph.carrying()
     assert propagate(graph, rules, images(), torch.zeros(3, dtype=torch.int64)).shape == (3, 3, 32, 32)

@@ -42,7 +42,7 @@ def test_errors_of_methods_that_divide_by_sums_are_those_of_the_forward_pass(kin
 
 
 def test_values_are_rounded_once_they_have_been_used() -> None:
-    graph = trace(network("bottleneck"))
+    graph = trace(network("bottleneck"), images())
     values = graph.values(images(), kept=torch.float32)
     read = {i for layer in graph.layers for i in layer.inputs} | {graph.output}
     assert {values[i].dtype for i in read} == {torch.float32}
@@ -50,20 +50,20 @@ def test_values_are_rounded_once_they_have_been_used() -> None:
 
 def test_the_wider_network_is_made_once_for_each_state_of_the_weights() -> None:
     net = network("bottleneck").float()
-    graph = trace(net).folded()
+    graph = trace(net, images().float()).folded()
     wide = graph.widened(torch.float64)
     assert graph.widened(torch.float64) is wide
     assert wide.dtype == torch.float64
     with torch.no_grad():
         net.fc.bias.add_(1)  # type: ignore[union-attr, operator]
-    again = trace(net).folded().widened(torch.float64)
+    again = trace(net, images().float()).folded().widened(torch.float64)
     assert torch.allclose(again(images()), net.double()(images()))
 
 
 def test_batch_norms_are_folded_in_the_wider_type() -> None:
     net = network("bottleneck").float()
-    expected = trace(network("bottleneck").float().double()).folded()(images())
-    assert torch.allclose(trace(net).folded().widened(torch.float64)(images()), expected, rtol=1e-13)
+    expected = trace(network("bottleneck").float().double(), images()).folded()(images())
+    assert torch.allclose(trace(net, images().float()).folded().widened(torch.float64)(images()), expected, rtol=1e-13)
 
 
 def test_a_method_that_needs_no_wider_forward_pass_takes_one_all_the_same() -> None:

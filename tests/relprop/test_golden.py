@@ -54,7 +54,7 @@ def pool(case: str) -> nn.Module:
 @torch.no_grad()
 def passed(rule: Rule, module: nn.Module, case: str, relevance: str = "R_out", *, nonnegative: bool = True) -> Tensor:
     x = array(case, "x")
-    layer = trace(nn.Sequential(module)).layers[-1]
+    layer = trace(nn.Sequential(module), x).layers[-1]
     return rule(Node(layer, (x,), array(case, "y"), (), nonnegative), array(case, relevance))[0]
 
 
@@ -85,7 +85,7 @@ def test_pools_agree(case: str) -> None:
 
 def test_batch_norm_agrees() -> None:
     case = "batchnorm"
-    module = nn.BatchNorm2d(array(case, "x").shape[1])
+    module = nn.BatchNorm2d(array(case, "x").shape[1]).double()
     assert relative(passed(PassNonzero(), module, case), array(case, "rap")) < 1e-12
 
 
@@ -100,12 +100,12 @@ def test_a_sum_and_a_concatenation_agree() -> None:
             return halves[0] + halves[1] if self.add else torch.cat([halves[0], halves[1]], 1)
 
     x1, x2 = array("add", "x1"), array("add", "x2")
-    layer = trace(Two(add=True)).layers[-1]
+    layer = trace(Two(add=True), torch.cat([x1, x2], 1)).layers[-1]
     found = Proportional()(Node(layer, (x1, x2), x1 + x2, (), False), array("add", "R_out"))
     assert max(relative(found[n], array("add", f"rap{n + 1}")) for n in (0, 1)) < 1e-12
 
     x1, x2 = array("cat", "x1"), array("cat", "x2")
-    layer = trace(Two(add=False)).layers[-1]
+    layer = trace(Two(add=False), torch.cat([x1, x2], 1)).layers[-1]
     found = Route()(Node(layer, (x1, x2), torch.cat([x1, x2], 1), (), False), array("cat", "R_out"))
     for n, x in enumerate((x1, x2)):
         assert relative(torch.where(x == 0, 0, found[n]), array("cat", f"rap{n + 1}")) < 1e-12

@@ -26,7 +26,7 @@ def explained(method: RAP | LRPEpsilonPlus | InputGradient, name: str) -> tuple[
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_layer_that_relevance_passes_is_seen_from_the_logits_to_the_input(name: str) -> None:
-    graph = trace(network(name))
+    graph = trace(network(name), images())
     relevance, seen = explained(RAP(), name)
     assert list(seen) == [*reversed(graph.carrying()), 0]
     values = graph.values(images())
@@ -37,7 +37,7 @@ def test_every_layer_that_relevance_passes_is_seen_from_the_logits_to_the_input(
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_at_a_waist_the_whole_relevance_is_seen(name: str) -> None:
-    graph = trace(network(name))
+    graph = trace(network(name), images())
     _, seen = explained(RAP(), name)
     logit = graph(images()).gather(1, torch.tensor([[0], [1], [2]])).squeeze(1)
     for n in graph.waists():
@@ -46,7 +46,7 @@ def test_at_a_waist_the_whole_relevance_is_seen(name: str) -> None:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_waists_are_the_layers_without_which_the_input_cannot_reach_the_logits(name: str) -> None:
-    graph = trace(network(name))
+    graph = trace(network(name), images())
 
     def reached_without(missing: int) -> bool:
         reached = {n for n, layer in enumerate(graph.layers) if isinstance(layer, Input)} - {missing}

@@ -62,7 +62,7 @@ def explained(name: str, model: nn.Module) -> Tensor:
 
 
 def assert_unchanged(name: str, kind: str, choice: Callable[[int], list[Insertion]]) -> None:
-    graph = trace(network(kind))
+    graph = trace(network(kind), images(2))
     with torch.no_grad():
         longer = inserted(graph, images(2), choice)
     expected, found = explained(name, graph), explained(name, longer)
@@ -115,12 +115,12 @@ def test_batch_norm_folds_through_what_does_nothing(between: nn.Module) -> None:
 def test_a_pool_that_averages_is_not_taken_for_one_that_does_nothing() -> None:
     net = nn.Sequential(nn.AvgPool2d(3, 1, 1, count_include_pad=False), nn.Flatten(), nn.Linear(3072, 5)).double()
     constant = torch.ones(1, 3, 32, 32, dtype=torch.float64)
-    assert not any(isinstance(layer, Identity) for layer in settled(trace(net), constant).layers)
+    assert not any(isinstance(layer, Identity) for layer in settled(trace(net, constant), constant).layers)
 
 
 def test_what_was_made_of_a_graph_is_made_again_when_a_weight_changes() -> None:
     net = network("bottleneck")
-    graph = trace(net)
+    graph = trace(net, images(2))
     before = prepared(graph, images(2), fold=True)
     assert prepared(graph, images(2), fold=True) is before
     with torch.no_grad():

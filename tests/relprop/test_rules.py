@@ -38,7 +38,7 @@ LAYERS: dict[str, Callable[[], nn.Module]] = {
 
 
 def node(module: nn.Module, x: Tensor, *, nonnegative: bool) -> Node:
-    graph = trace(nn.Sequential(module))
+    graph = trace(nn.Sequential(module), x)
     with torch.no_grad():
         values = graph.values(x)
     layer = graph.layers[-1]
@@ -214,8 +214,9 @@ def test_a_sum_divides_relevance_with_sign_and_loses_it_where_the_terms_cancel()
         def forward(self, x: Tensor) -> Tensor:
             return x[:, :3] + x[:, 3:]
 
-    graph = trace(Sum())
-    values = graph.values(torch.cat([a, b], 1))
+    x = torch.cat([a, b], 1)
+    graph = trace(Sum(), x)
+    values = graph.values(x)
     layer = graph.layers[-1]
     seen = Node(layer, tuple(values[i] for i in layer.inputs), values[-1], (), False)
     first, second = Proportional()(seen, torch.tensor([[8.0, 6.0, 5.0]]))

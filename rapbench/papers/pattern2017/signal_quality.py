@@ -142,7 +142,7 @@ class SignalQuality:
                 found = samples(layer, x, y, self.positions, generators[layer.name])
                 sinks[layer.name].add(found.of(units[layer.name]))
 
-        network = observed(trace(classifier.module).folded(), see)
+        network = observed(trace(classifier.module, classifier.example()).folded(), see)
         device = next(classifier.module.parameters()).device
         blocks = cut(images.start, images.stop, BATCH[device.type])
         for block, x in inputs(classifier, images.dataset, blocks, device):
@@ -162,7 +162,7 @@ class _Draws:
 
 
 def _layers(classifier: Classifier) -> list[str]:
-    return list(weighted_layers(trace(classifier.module).folded(), "signal quality"))
+    return list(weighted_layers(trace(classifier.module, classifier.example()).folded(), "signal quality"))
 
 
 def _sets(experiment: Experiment) -> tuple[Images, Images, Images]:

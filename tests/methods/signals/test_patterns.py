@@ -38,7 +38,7 @@ def plain() -> nn.Module:
 
 
 def sums_of(net: nn.Module, batches: list[Tensor]) -> dict[str, Moments]:
-    graph = trace(net).folded()
+    graph = trace(net, batches[0]).folded()
     found = {name: Moments(layer) for name, layer in weighted_layers(graph, "test").items()}
 
     def see(layer: Weighted, x: Tensor, y: Tensor) -> None:
@@ -51,7 +51,7 @@ def sums_of(net: nn.Module, batches: list[Tensor]) -> dict[str, Moments]:
 
 
 def fitted(net: nn.Module, batches: list[Tensor]) -> Patterns:
-    return Patterns.fitted(trace(net), sums_of(net, batches), {"model": "test"})
+    return Patterns.fitted(trace(net, batches[0]), sums_of(net, batches), {"model": "test"})
 
 
 def patches(module: nn.Module, x: Tensor) -> list[Array]:
@@ -116,7 +116,7 @@ def test_every_direction_has_a_gain_of_one_and_units_that_never_fired_have_none(
     patterns = fitted(net, [images(4)])
     assert patterns.silent["0"] == (2,)
     assert not patterns.tensors["a_plus"]["0"][2].any()
-    weights = {name: layer.weight for name, layer in weighted_layers(trace(net), "test").items()}
+    weights = {name: layer.weight for name, layer in weighted_layers(trace(net, images()), "test").items()}
     for estimator, layers in patterns.tensors.items():
         for name, direction in layers.items():
             gain = (weights[name] * direction).flatten(1).sum(1)
@@ -150,7 +150,7 @@ def test_batch_norm_is_folded_before_fitting_where_that_is_possible() -> None:
 
     net = build()
     patterns = fitted(net, [images(4)])
-    folded = trace(net).folded()
+    folded = trace(net, images()).folded()
     written = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(3600, 5)).double()
     layers = list(weighted_layers(folded, "test").values())
     with torch.no_grad():
@@ -160,16 +160,16 @@ def test_batch_norm_is_folded_before_fitting_where_that_is_possible() -> None:
     for estimator, tensors in patterns.tensors.items():
         for ours, theirs in zip(tensors.values(), same.tensors[estimator].values(), strict=True):
             assert torch.allclose(ours, theirs, rtol=1e-9)
-    patterns.check(trace(build()), "test")
+    patterns.check(trace(build(), images()), "test")
     other = build()
     other[1].running_mean += 0.1
     with pytest.raises(BadWeights, match="the first is 1"):
-        patterns.check(trace(other), "test")
+        patterns.check(trace(other, images()), "test")
 
 
 @pytest.mark.parametrize(("kind", "node"), [("bottleneck", "add"), ("functional", "add"), ("dense", "BatchNorm2d")])
 def test_networks_with_additions_or_batch_norm_are_refused(kind: str, node: str) -> None:
-    graph = trace(network(kind)).folded()
+    graph = trace(network(kind), images()).folded()
     with pytest.raises(UnsupportedLayer, match=rf"PatternNet has no rule for {node}\w* at node '\w+"):
         weighted_layers(graph, "PatternNet")
 
@@ -177,7 +177,7 @@ def test_networks_with_additions_or_batch_norm_are_refused(kind: str, node: str)
 def test_a_layer_used_twice_is_refused() -> None:
     shared = nn.Linear(4, 4)
     with pytest.raises(UnsupportedLayer, match=r"Linear at node '0', used twice"):
-        weighted_layers(trace(nn.Sequential(shared, nn.ReLU(), shared)), "PatternNet")
+        weighted_layers(trace(nn.Sequential(shared, nn.ReLU(), shared), torch.randn(2, 4)), "PatternNet")
 
 
 def test_too_few_images_say_of_which_layer() -> None:
@@ -197,9 +197,9 @@ def test_patterns_read_back_are_the_same(tmp_path: Path) -> None:
     assert (found.digest, found.weights, found.silent, found.source) == (
         *(patterns.digest, patterns.weights, patterns.silent, patterns.source),
     )
-    found.check(trace(plain()), "PatternNet")
-    found.check(trace(plain().float()), "PatternNet")
-    found.check(trace(plain().bfloat16()), "PatternNet")
+    found.check(trace(plain(), images()), "PatternNet")
+    found.check(trace(plain().float(), images().float()), "PatternNet")
+    found.check(trace(plain().bfloat16(), images().bfloat16()), "PatternNet")
     assert fitted(plain(), [images(5)]).digest != patterns.digest
 
 
@@ -221,7 +221,7 @@ def test_a_file_that_holds_no_patterns_is_one_clear_error(tmp_path: Path) -> Non
 
 def test_observing_leaves_the_network_as_it_is() -> None:
     net, seen = plain(), []
-    graph: Graph = observed(trace(net), lambda layer, x, y: seen.append((layer.name, x.shape[0], y.shape[0])))
+    graph: Graph = observed(trace(net, images()), lambda layer, x, y: seen.append((layer.name, x.shape[0], y.shape[0])))
     x = images(2)
     assert torch.equal(graph(x), net(x))
     assert [name for name, *_ in seen] == ["0", "2", "5", "10", "13", "15"]

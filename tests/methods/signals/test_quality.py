@@ -118,8 +118,8 @@ def test_an_output_that_does_not_vary_has_no_quality() -> None:
 @pytest.mark.parametrize("positions", [5, 1000])
 def test_samples_are_patches_and_their_outputs(positions: int) -> None:
     conv = nn.Conv2d(4, 6, (3, 2), stride=(2, 1), padding=(1, 0), dilation=(1, 2), groups=2).double()
-    (layer,) = (layer for layer in trace(conv).layers if isinstance(layer, Weighted))
     x = torch.randn(2, 4, 9, 8).double()
+    (layer,) = (layer for layer in trace(conv, x).layers if isinstance(layer, Weighted))
     y = conv(x).detach()
     patches, outputs, on = samples(layer, x, y, positions, torch.Generator().manual_seed(1))
     number = min(positions, y[0, 0].numel()) * 2
@@ -133,14 +133,15 @@ def test_samples_are_patches_and_their_outputs(positions: int) -> None:
 
 
 def test_layers_without_patches_are_refused() -> None:
-    (layer,) = (layer for layer in trace(nn.Conv1d(2, 3, 3)).layers if isinstance(layer, Weighted))
+    graph = trace(nn.Conv1d(2, 3, 3), torch.randn(1, 2, 9))
+    (layer,) = (layer for layer in graph.layers if isinstance(layer, Weighted))
     with pytest.raises(UnsupportedLayer, match="no patches for conv1d"):
         samples(layer, torch.randn(1, 2, 9), torch.randn(1, 3, 7), 4, torch.Generator())
 
 
 def test_the_same_seed_draws_the_same_positions() -> None:
-    (layer,) = (layer for layer in trace(nn.Conv2d(2, 3, 3)).layers if isinstance(layer, Weighted))
     x = torch.randn(2, 2, 9, 9)
+    (layer,) = (layer for layer in trace(nn.Conv2d(2, 3, 3), x).layers if isinstance(layer, Weighted))
     y = layer.function(x).detach()
     draw: Callable[[], Tensor] = lambda: samples(layer, x, y, 4, torch.Generator().manual_seed(7))[0]  # noqa: E731
     assert torch.equal(draw(), draw())

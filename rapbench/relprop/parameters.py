@@ -1,0 +1,95 @@
+"""Convolutions, dense layers and batch norms, with the arguments of PyTorch's functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional
+
+from rapbench.relprop.kinds import Operation
+from rapbench.relprop.layers import BatchNorm, Convolution, Dense, Layer, Unsupported
+from rapbench.relprop.templates import Ref
+
+PARAMETRISED = (Convolution, Dense, BatchNorm)
+_NAMES = {
+    Convolution: ("input", "weight", "bias", "stride", "padding", "dilation", "groups"),
+    Dense: ("input", "weight", "bias"),
+    BatchNorm: ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps"),
+}
+_OTHER_BATCH_NORM = ("input", "weight", "bias", "running_mean", "running_var", "training", "momentum", "eps")
+"""The order of every batch norm but that of `torch.nn.functional`."""
+_STATISTICS = {"running_mean": None, "running_var": None, "weight": None, "bias": None, "eps": 1e-5}
+_GEOMETRY = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
+
+
+def parametrised(
+    found: type[Layer],
+    called: Callable[..., Any],
+    common: dict[str, Any],
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Layer:
+    """A layer with parameters, which must be constants: a network that computes them from its images has no such layer.
+
+    Args:
+        found: which of the kinds with parameters.
+        called: PyTorch's function.
+        common: the fields that all layers have, without the function.
+        function: what the layer computes.
+        args: the arguments of PyTorch's function by position.
+        kwargs: the others.
+    """
+    other = found is BatchNorm and called is not functional.batch_norm
+    given = dict(zip(_OTHER_BATCH_NORM if other else _NAMES[found], args, strict=False)) | kwargs
+    if any(isinstance(value, Ref) for key, value in given.items() if key != "input"):
+        return Unsupported(**common, function=function)
+    if found is BatchNorm:
+        return _batch_norm(common, {key: given.get(key, default) for key, default in _STATISTICS.items()})
+    if found is Dense:
+        return Dense(**common, function=function, weight=given["weight"], bias=given.get("bias"))
+    geometry = {key: given.get(key, default) for key, default in _GEOMETRY.items()}
+    return _convolution(common, function, given["weight"], given.get("bias"), **geometry)
+
+
+def _batch_norm(common: dict[str, Any], statistics: dict[str, Any]) -> BatchNorm:
+    norm = BatchNorm(**common, function=BatchNorm.applied, **statistics)
+    return replace(norm, function=norm.applied)
+
+
+def _convolution(
+    common: dict[str, Any],
+    function: Callable[..., Any],
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+) -> Layer:
+    dims = weight.dim() - 2
+    stride, dilation = _tuple(stride, dims), _tuple(dilation, dims)
+    if padding == "same":
+        total = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
+        if any(t % 2 for t in total):
+            return Unsupported(**common, function=function)
+        padding = tuple(t // 2 for t in total)
+    padding = _tuple(0 if padding == "valid" else padding, dims)
+    geometry = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    return Convolution(**common, function=function, weight=weight, bias=bias, **geometry)
+
+
+def _tuple(value: Any, dims: int) -> tuple[int, ...]:
+    found = (value,) if isinstance(value, int) else tuple(value)
+    return found * dims if len(found) == 1 else found
+
+
+def zeros_around(pad: Operation) -> tuple[int, ...]:
+    """Zeros on either side of each padded dimension, outermost first; none where the sides differ."""
+    given = pad.argument(1, "pad")
+    sides = list(zip(given[::2], given[1::2], strict=True))
+    alike = all(type(a) is int and a == b and a >= 0 for a, b in sides)
+    return tuple(a for a, _ in reversed(sides)) if alike else ()
