@@ -29,7 +29,7 @@ from PIL import Image
 from rapbench.results.store import Store, write_whole
 
 PAGES = Path(__file__).resolve().parents[1] / "results"
-WIDTH = 1800
+WIDTH = 1400
 """Pixels that a picture of a page has at most from left to right."""
 OUTPUT = re.compile(
     r"(?P<head>```bash\n(?P<commands>(?:(?!```).)*)```\n\n<!-- output -->\n).*?(?P<tail><!-- end of output -->)",
@@ -145,11 +145,12 @@ def shown(file: Path, figures: Path) -> str:
 
 
 def smaller(file: Path) -> bytes:
-    """A picture at the width of a page, with 256 colours."""
+    """A picture at the width of a page."""
     content = io.BytesIO()
-    image = Image.open(file).convert("RGB")
+    with Image.open(file) as opened:
+        image = opened.convert("RGB")
     image.thumbnail((WIDTH, WIDTH))
-    image.quantize(256).save(content, "PNG", optimize=True)
+    image.save(content, "PNG", optimize=True)
     return content.getvalue()
 
 
