@@ -98,30 +98,35 @@ def anchors(markdown: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    ("folder", "arguments", "printed"),
+    ("folder", "place", "arguments", "printed"),
     [
-        ("methods", ["--method", "mylab:Brightness(power=2),random"], "mylab:Brightness(power=2.0)"),
-        ("metrics", ["--metric", "mylab:Sparsity"], "mylab:Sparsity on 2"),
-        ("models", ["--model", "mylab:small_net", "--metric", "guards"], "mylab:small_net (random)"),
+        ("methods", 0, "--model doubles:tiny --method mylab:Brightness(power=2),random", "mylab:Brightness(power=2.0)"),
+        ("metrics", 0, "--model doubles:tiny --metric mylab:Sparsity", "mylab:Sparsity on 2"),
+        ("models", 0, "--model mylab:small_net --metric guards", "mylab:small_net (random)"),
+        (
+            "models",
+            1,
+            "--model mylab:DENSE --metric guards --dataset digits",
+            "mylab:DENSE (random) on 2 images of digits",
+        ),
     ],
 )
 def test_what_is_shown_of_one_s_own_runs_as_shown(
     folder: str,
-    arguments: list[str],
+    place: int,
+    arguments: str,
     printed: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    shown = re.search(r"```python\n# mylab.py\n(.*?)```", text(f"rapbench/{folder}/README.md"), re.DOTALL)
-    assert shown
-    (tmp_path / "mylab.py").write_text(shown[1])
+    shown = re.findall(r"```python\n# mylab.py\n(.*?)```", text(f"rapbench/{folder}/README.md"), re.DOTALL)
+    (tmp_path / "mylab.py").write_text(shown[place])
     monkeypatch.delitem(sys.modules, "mylab", raising=False)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
     tiny = ["--weights", "random", "--dataset", "doubles:Squares", "--limit", "2", "--device", "cpu"]
-    model = [] if folder == "models" else ["--model", "doubles:tiny"]
-    monkeypatch.setattr(sys, "argv", ["rapbench", "run", *tiny, *model, *arguments])
+    monkeypatch.setattr(sys, "argv", ["rapbench", "run", *tiny, *arguments.split()])
     with pytest.raises(SystemExit) as ended:
         cli.main()
     found = capsys.readouterr()
