@@ -156,16 +156,18 @@ def smaller(file: Path) -> bytes:
 
 def origin(folder: Path) -> str:
     """A line on when the rows in a folder were computed, by what and on what; empty where there are none."""
-    found, latest = set(), 0.0
+    found, arithmetics, latest = set(), set(), 0.0
     for store in map(Store, {spec.parents[1] for spec in folder.rglob("spec.json")}):
         for held in store.held():
             own = held.cell.identity
+            arithmetics.add(own.arithmetic)
             for file in store.files(held.cell).values():
                 versions = ", ".join(f"{name} {value}" for name, value in file.origin.items() if name != "device")
-                found.add(f"{versions}, on {file.origin['device']} ({own.device}, {own.precision}), seed {own.seed}")
+                found.add(f"{versions}, on {file.origin['device']} ({own.device}), seed {own.seed}")
                 latest = max(latest, file.path.stat().st_mtime)
     day = datetime.fromtimestamp(latest, UTC).date()
-    return f"Rows of {day}, computed by {'; and by '.join(sorted(found))}." if found else ""
+    computed = f"computed by {'; and by '.join(sorted(found))}; maps in {' and '.join(sorted(arithmetics))}"
+    return f"Rows of {day}, {computed}." if found else ""
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ def test_a_page_takes_up_tables_and_pictures_and_computes_nothing_twice(page: Pa
         assert image.width <= results.WIDTH
     assert "random" in points.read_text()
     assert "computed by rapbench " in text
-    assert "(cpu, fp32), seed 0." in text
+    assert "(cpu), seed 0; maps in fp32." in text
     rows = {file: file.stat().st_mtime_ns for file in page.parent.rglob("*.parquet")}
     assert brought_up_to_date(page) == (0, "page: as it was\n")
     assert rows == {file: file.stat().st_mtime_ns for file in page.parent.rglob("*.parquet")}
