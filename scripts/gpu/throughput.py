@@ -229,6 +229,7 @@ def double(section: Section, scene: Scene) -> None:
     section.table("network", "what", "batch", "images/s")
     for name in scene.networks:
         for title, dtype in (("float32", torch.float32), ("float64", torch.float64)):
+            torch.backends.cudnn.allow_tf32 = False
             net, x = scene.network(name, dtype=dtype), scene.images(batch, dtype)
             with torch.inference_mode():
                 section.row(name, f"{title} forward", batch, rate(partial(net, x), batch, scene))
