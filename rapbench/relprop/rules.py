@@ -256,10 +256,13 @@ class ZBeta:
         dims = tuple(range(1, x.dim()))
         low = x.amin(dims, keepdim=True) if self.low is None else x.new_full((), self.low)
         high = x.amax(dims, keepdim=True) if self.high is None else x.new_full((), self.high)
-        positive, negative = layer.weight.clamp(min=0), layer.weight.clamp(max=0)
-        terms = ((x, layer.weight), (-low.expand_as(x), positive), (-high.expand_as(x), negative))
-        s = ratio(relevance, sum((layer.product(v, w) for v, w in terms), start=torch.zeros_like(relevance)))
-        return (sum((v * layer.adjoint(s, w, x) for v, w in terms), start=torch.zeros_like(x)),)
+        # x w - l w⁺ - h w⁻ = (x - l) w⁺ + (x - h) w⁻, and padding is 0 in both differences
+        (above, positive), (below, negative) = (
+            (x - low, layer.weight.clamp(min=0)),
+            (x - high, layer.weight.clamp(max=0)),
+        )
+        s = ratio(relevance, layer.product(above, positive).add_(layer.product(below, negative)))
+        return (above.mul_(layer.adjoint(s, positive, x)).add_(below.mul_(layer.adjoint(s, negative, x))),)
 
 
 @dataclass(frozen=True)
