@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["__version__", "attribute"]
+__all__ = ["__version__", "attribute", "keep_freed_memory"]
 __version__ = "0.1.0"
 
 
@@ -18,12 +18,14 @@ def attribute(
     method: str = "rap",
     backend: str = "native",
     seed: int = 0,
+    precision: str = "auto",
     check: bool = True,
     **parameters: object,
 ) -> Tensor:
     """Relevance (N, C, H, W) of every input element for the logit of one class.
 
-    The model is run in evaluation mode and left as it was.
+    The model is run in evaluation mode and left as it was. A program that explains many batches on a CPU gains by
+    calling `keep_freed_memory` once before the first.
 
     Args:
         model: a classifier, from (N, C, H, W) to logits (N, K).
@@ -32,6 +34,9 @@ def attribute(
         method: a name of `rapbench list methods`, also with parameters in brackets, or `module:Class`.
         backend: where the method comes from.
         seed: seed of methods that draw; image n of the batch draws from a hash of the seed and n.
+        precision: 'auto' computes in the type of `x` and, where a method needs it on this network, the forward pass or
+            everything in float64. 'fp32' never does; 'fp64-forward' and 'fp64' always do, for methods that propagate
+            relevance.
         check: compare what is explained with the network on one image first: the same logits, layer by layer.
         parameters: the method's own parameters, for example `steps=50`.
 
@@ -45,4 +50,15 @@ def attribute(
     """
     from rapbench.backends.attribution import attribute as attributed
 
-    return attributed(model, x, target, method, backend, seed, parameters, check=check)
+    return attributed(model, x, target, method, backend, seed, precision, parameters, check=check)
+
+
+def keep_freed_memory() -> bool:
+    """Lets this process keep the memory of freed tensors, as the command line does on a CPU; False where it cannot.
+
+    Large activations otherwise go back to the system and come again, zeroed page by page, at every operation. It holds
+    for the whole process from then on, which so keeps the most memory that it has ever used.
+    """
+    from rapbench.core.allocator import keep_freed_memory as keep
+
+    return keep()

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import cast, get_args
 
 import torch
 from torch import Tensor, nn
 
 from rapbench.backends import BACKENDS
-from rapbench.core.catalogue import parse_call
+from rapbench.core.catalogue import nearest, parse_call
 from rapbench.core.errors import BadConfig, first_line
 from rapbench.core.seeds import image_seed
 from rapbench.core.types import Method
 from rapbench.methods import METHODS
+from rapbench.methods.arithmetic import Arithmetic, Demanding, explained, wanted
 from rapbench.relprop.checked import GradientsPass, verify
 from rapbench.relprop.closeness import is_close
 from rapbench.relprop.graph import Graph
@@ -28,6 +30,7 @@ def attribute(
     method: str,
     backend: str,
     seed: int,
+    precision: str,
     parameters: Mapping[str, object],
     *,
     check: bool,
@@ -36,6 +39,8 @@ def attribute(
     call = parse_call(method)
     texts = {key: str(value) for key, value in parameters.items()}
     explain: Method = BACKENDS.load(backend).build(call._replace(parameters={**call.parameters, **texts}))
+    if precision not in {"auto", *get_args(Arithmetic)}:
+        raise BadConfig(f"no precision {precision!r}: {nearest(precision, ['auto', *get_args(Arithmetic)])}")
     _check_types(model, x)
     model = unwrapped(model)
     with _as_it_was(model, x):
@@ -49,7 +54,11 @@ def attribute(
             _check(subject, refusal, model, x, logits)
         seeds = torch.tensor([image_seed(seed, str(n)) for n in range(len(x))])
         own = backend == "native" and call.name in METHODS
-        return explain(subject if own else model, x, index, seeds=seeds).detach().to(x.dtype)
+        if x.dtype == torch.float64 or not isinstance(explain, Demanding):
+            return explain(subject if own else model, x, index, seeds=seeds).detach().to(x.dtype)
+        graph = trace(subject, x)
+        chosen = wanted(explain, graph) if precision == "auto" else cast("Arithmetic", precision)
+        return explained(explain, graph, x, index, seeds=seeds, arithmetic=chosen).to(x.dtype)
 
 
 def _check_types(model: object, x: object) -> None:

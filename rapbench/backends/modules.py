@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from rapbench.core.errors import UnsupportedLayer
 from rapbench.methods.cam import last_maps
+from rapbench.relprop.axes import channel_axes
 from rapbench.relprop.graph import Graph
+from rapbench.relprop.idle import prepared
 from rapbench.relprop.layers import Layer
 from rapbench.relprop.trace import trace
 
@@ -100,9 +102,12 @@ def last_feature_maps(model: nn.Module, x: Tensor, method: str) -> nn.Module:
     Raises:
         UnsupportedLayer: no module gives them, or only one that runs more than once.
     """
-    graph = trace(model, x)
+    graph = prepared(model, x)
     values = graph.values(x[:1])
     position = last_maps(graph, values)
+    if channel_axes(graph, values)[position] != 1:
+        layer = graph.layers[position]
+        raise UnsupportedLayer(f"{method} takes maps (N, C, H, W); those of node {layer.name!r} have channels last")
     maps, runs = values[position], Counter[nn.Module]()
     found = []
 

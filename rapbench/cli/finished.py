@@ -25,6 +25,7 @@ class Finished:
     explanations: int
     seconds: float
     stages: Mapping[str, float]
+    residuals: Mapping[str, float]
     rows: Rows
     results: list[Result]
 
@@ -40,6 +41,7 @@ class Finished:
             and {"scanned": self.selection.scanned, "dropped": dict(self.selection.dropped)},
             "skipped": self.rows.skipped(),
             "noted": self.rows.noted(),
+            "residuals": self.residuals,
             "versions": versions(),
             "device": self.experiment.device.type,
             "seconds": round(self.seconds, 3),
@@ -59,6 +61,11 @@ class Finished:
             _incidents(self.rows),
             f"{self.explanations} explanations in {self.seconds:.1f} s{_shares(self.stages)}",
             _guards(self.results),
+            *(
+                f"precision: on the first image, the map of {method} is {distance:.0e} (L1) from float64's, and rows "
+                "depend on the batch size to that extent; --precision auto computes in float64 what has to be"
+                for method, distance in self.residuals.items()
+            ),
         ]
         return "\n".join(filter(None, lines)) + f"\n\n{text(self.results)}"
 
@@ -69,6 +76,7 @@ def finished(experiment: Experiment) -> Finished:
     from rapbench.results.store import Store
     from rapbench.run.engine import execute
     from rapbench.run.plan import candidates
+    from rapbench.run.probe import residuals
     from rapbench.run.selection import selected
 
     started, selection = time.monotonic(), None
@@ -86,6 +94,7 @@ def finished(experiment: Experiment) -> Finished:
         explanations=total,
         seconds=time.monotonic() - started,
         stages=stages,
+        residuals=residuals(experiment),
         rows=_whole(experiment, store),
         results=collected(experiment, store),
     )
@@ -120,10 +129,21 @@ def summary(experiment: Experiment) -> str:
     cells = [experiment.cells[experiment.methods[0].label, metric.label] for metric in experiment.metrics]
     unit = " layers" if experiment.study else ""
     counts = ", ".join(f"{cell.metric} on {cell.limit}{unit}" for cell in cells)
-    device = f"{experiment.device.type} ({experiment.spec.precision})"
+    scoring = f", scoring {experiment.scoring_precision}" if experiment.scoring_precision else ""
+    device = f"{experiment.device.type} ({_precisions(experiment)}{scoring})"
     return (
         f"{experiment.classifier.title} on {experiment.limit} images of {experiment.dataset_name}, {device}: {counts}"
     )
+
+
+def _precisions(experiment: Experiment) -> str:
+    """The run's precision, and the methods that need another."""
+    wider: dict[str, list[str]] = {}
+    for method in experiment.methods:
+        wider.setdefault(experiment.arithmetic(method), []).append(method.label)
+    own = next(iter(experiment.cells.values())).identity.precision
+    told = [f"{name}: {', '.join(labels)}" for name, labels in wider.items() if name != "fp32"]
+    return "; ".join([own, *told])
 
 
 def _whole(experiment: Experiment, store: Store) -> Rows:

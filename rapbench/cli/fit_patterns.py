@@ -28,6 +28,7 @@ def fit_patterns(
     same command is given again.
     """
     from rapbench.cli.progress import ProgressBar
+    from rapbench.core.catalogue import Call
     from rapbench.run.fit import fit
     from rapbench.run.reading import Images
     from rapbench.run.resolve import prepare
@@ -44,5 +45,6 @@ def fit_patterns(
     units = sum(len(tensor) for tensor in patterns.tensors["a"].values())
     typer.echo(
         f"{classifier.title}: directions of {units} units in {len(patterns.tensors['a'])} layers, from {count} images, "
-        f"in {file}\nuse them as pattern_attribution(patterns={file}), pattern_net, pattern_attribution_a"
+        f"in {file}\nuse them as {Call('pattern_attribution', {'patterns': str(file)})}, pattern_net, "
+        "pattern_attribution_a"
     )

@@ -67,7 +67,12 @@ def run(
         int | None,
         typer.Option(help="Processes that read images ahead; 0: the run itself. [default: 8 on cuda, else 0]"),
     ] = DEFAULTS.readers,
-    precision: Annotated[str, typer.Option(help="fp32, fp64, tf32 or bf16.")] = DEFAULTS.precision,
+    precision: Annotated[
+        str, typer.Option(help="auto (fp32, more where a method needs it), fp32, fp64, tf32 or bf16.")
+    ] = DEFAULTS.precision,
+    scoring_precision: Annotated[
+        str, typer.Option(help="Of the inputs that metrics have classified: same, fp32, fp64, tf32 or bf16.")
+    ] = DEFAULTS.scoring_precision,
     backend: Backend = DEFAULTS.backend,
     out: Out = DEFAULTS.out,
     config: Config = None,

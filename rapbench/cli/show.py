@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -147,27 +147,33 @@ def _layer_maps(clean: Clean, title: str, method: Method) -> dict[str, NDArray[A
         BadConfig: the method has no relevance in layers.
     """
     from rapbench.core.errors import BadConfig
-    from rapbench.relprop.graph import observing
     from rapbench.relprop.trace import trace
 
     graph = trace(clean.model, clean.x)
-    waists = graph.waists()
-    seen: dict[tuple[int, ...], tuple[int, Tensor]] = {}
-
-    def look(position: int, relevance: Tensor) -> None:
-        if position in waists and relevance[0, 0].numel() > 1:
-            seen[relevance.shape[2:]] = (position, relevance)  # later ones are nearer to the input
-
-    with observing(look):
-        clean.relevance(method)
-    if not seen:
+    passed = _passed(clean, method, graph.waists())
+    if not passed:
         raise BadConfig(
             f"--layers draws what native LRP methods and RAP propagate; {title} does not propagate relevance"
         )
     return {
-        f"{graph.layers[n].name if n else 'input'}\n{' × '.join(map(str, size))}": _summed(relevance)
-        for size, (n, relevance) in reversed(seen.items())
+        f"{graph.layers[n].name if n else 'input'}\n{' × '.join(map(str, relevance.shape[2:]))}": _summed(relevance)
+        for n, relevance in reversed(passed)
     }
+
+
+def _passed(clean: Clean, method: Method, positions: Collection[int]) -> list[tuple[int, Tensor]]:
+    """What a method propagates through some layers, the output first; of one resolution, what is nearest the input."""
+    from rapbench.relprop.graph import observing
+
+    seen: dict[tuple[int, ...], tuple[int, Tensor]] = {}
+
+    def look(position: int, relevance: Tensor) -> None:
+        if position in positions and relevance[0, 0].numel() > 1:
+            seen[relevance.shape[2:]] = (position, relevance)
+
+    with observing(look):
+        clean.relevance(method)
+    return list(seen.values())
 
 
 def _summed(relevance: Tensor) -> NDArray[Any]:

@@ -60,29 +60,32 @@ def submit(
     options = _options(context.args)
     runs, config = specs(options), options.params["config"]
     out = _results_folder(runs)
-    folder = (out / "jobs").absolute()
-    copy = ["--config", str(_copy(config, folder))] if config else []
-    job = Job(
-        scheduler=scheduler,
-        command=[sys.executable, "-m", "rapbench", "run", *context.args, *copy],
-        shards=shards or max(1, min(max_parallel, -(-_tasks(runs) // _TASKS_A_SHARD))),
-        folder=folder,
-        resources=_resources(context),
-    )
+    job = _job(context, runs, config, (out / "jobs").absolute())
     chosen = jobs.scheduler(scheduler)
     script = chosen.script(job)
     if not print_script:
         chosen.examine(job)
-    _make(folder, config)
+    _make(job.folder, config)
     if print_script:
         typer.echo(script, nl=False)
     else:
         typer.echo(f"job {jobs.queued(job)}: {job.shards} shards; rapbench status --out {out} shows how far they are")
 
 
-def _resources(context: typer.Context) -> Resources:
-    given = {field.name: context.params[field.name] for field in fields(Resources)}
-    return Resources(**{**given, "setup": tuple(given["setup"] or ())})
+def _job(context: typer.Context, runs: Mapping[str, RunSpec], config: Path | None, folder: Path) -> Job:
+    """The runs as a job; that they could begin where it runs is checked on the way."""
+    from rapbench.run.resolve import rehearse
+
+    given, tasks = context.params, sum(map(rehearse, runs.values()))
+    copy = ["--config", str(_copy(config, folder))] if config else []
+    resources = {field.name: given[field.name] for field in fields(Resources)}
+    return Job(
+        scheduler=given["scheduler"],
+        command=[sys.executable, "-m", "rapbench", "run", *context.args, *copy],
+        shards=given["shards"] or max(1, min(given["max_parallel"], -(-tasks // _TASKS_A_SHARD))),
+        folder=folder,
+        resources=Resources(**{**resources, "setup": tuple(given["setup"] or ())}),
+    )
 
 
 def _options(arguments: Sequence[str]) -> typer.Context:
@@ -101,15 +104,6 @@ def _results_folder(runs: Mapping[str, RunSpec]) -> Path:
     if len(folders) > 1:
         raise BadConfig(f"the parts write to {len(folders)} folders; give one --out, or submit them one by one")
     return folders.pop()
-
-
-def _tasks(runs: Mapping[str, RunSpec]) -> int:
-    """How many tasks the runs have; that a run would accept their settings is checked on the way."""
-    from rapbench.run import resolve
-    from rapbench.run.plan import blocks
-
-    images = [(spec, resolve.wanted(spec, resolve.rehearse(spec))) for spec in runs.values()]
-    return sum(len(resolve.settings(spec).methods) * len(blocks(count)) for spec, count in images)
 
 
 def _copy(config: Path, folder: Path) -> Path:

@@ -5,11 +5,24 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
 
 from rapbench.core.errors import BadConfig, UnknownName
+from rapbench.core.files import File, file_kind, without_file
+
+# Repetitions are possessive: text of another form is refused at once, however long it is.
+_QUOTED = r""""(?:[^"\\]|\\.)*+"|'(?:[^'\\]|\\.)*+'"""
+_BARE = r"""(?!\s*["'])(?:[^,()]|\([^,()]*+\))++"""
+_PARAMETER = rf"\s*+(\w++)\s*+=\s*+({_QUOTED}|{_BARE})\s*+"
+_PARAMETERS = rf"{_PARAMETER}(?:,{_PARAMETER})*+,?"
+_CALL = re.compile(rf"\s*+([\w.:]++)\s*+(?:\(({_PARAMETERS})?\s*+\)\s*+)?", re.DOTALL)
+_JOINED = re.compile(rf"(?:\((?:=\s*+(?:{_QUOTED})|\([^()]*+\)|[^()])*+\)|[^,])++", re.DOTALL)
+"""A call as far as the next comma that separates two."""
+_PLAIN = re.compile(r"""[^\s,()"'\\]+(?: [^\s,()"'\\]+)*""")
+"""A value that is written as it is; others are quoted."""
 
 
 class Call(NamedTuple):
@@ -19,34 +32,41 @@ class Call(NamedTuple):
     parameters: dict[str, str]
 
     def __str__(self) -> str:
-        inner = ", ".join(f"{key}={value}" for key, value in self.parameters.items())
+        """The text that `parse_call` reads the same call from."""
+        inner = ", ".join(f"{key}={_written(value)}" for key, value in self.parameters.items())
         return f"{self.name}({inner})" if inner else self.name
 
 
-_CALL = re.compile(r"\s*([\w.:]+)\s*(?:\((.*)\))?\s*", re.DOTALL)
+def _written(value: str) -> str:
+    if _PLAIN.fullmatch(value):
+        return value
+    escaped = re.sub(r"(['\\])", r"\\\1", value)
+    return f"'{escaped}'"
+
+
+def _meant(text: str) -> str:
+    """The value that is written so."""
+    text = text.strip()
+    return re.sub(r"\\(.)", r"\1", text[1:-1], flags=re.DOTALL) if text[0] in "\"'" else text
 
 
 def parse_call(text: str) -> Call:
-    """The name and parameters of `name` or `name(key=value, ...)`.
+    """The name and parameters of `name` or `name(key=value, ...)`; values with commas, brackets or spaces in quotes.
 
     Raises:
         BadConfig: the text has another form.
     """
     match = _CALL.fullmatch(text)
-    if not match:
-        raise BadConfig(f"cannot read {text!r}: write name or name(parameter=value, ...)")
-    parameters: dict[str, str] = {}
-    for part in filter(None, (p.strip() for p in (match[2] or "").split(","))):
-        key, equals, value = (piece.strip() for piece in part.partition("="))
-        if not (key and equals and value) or key in parameters:
-            raise BadConfig(f"cannot read {part!r} in {text!r}: write name(parameter=value, ...), each parameter once")
-        parameters[key] = value.strip("'\"")
+    pairs = re.findall(_PARAMETER, match[2] or "", re.DOTALL) if match else []
+    parameters = {key: _meant(value) for key, value in pairs if value.strip()}
+    if not match or len(parameters) < len(pairs):
+        raise BadConfig(f"cannot read {text!r}: write name or name(parameter=value, ...), each parameter once")
     return Call(match[1], parameters)
 
 
 def split_calls(texts: list[str]) -> list[Call]:
     """The calls of options that were repeated, joined by commas, or both; commas in brackets separate parameters."""
-    parts = [part for text in texts for part in re.split(r",(?![^()]*\))", text)]
+    parts = [part for text in texts for part in _JOINED.findall(text)]
     return [parse_call(part) for part in parts if part.strip()]
 
 
@@ -102,29 +122,39 @@ class Catalogue(Mapping[str, Entry]):
 
         Raises:
             UnknownName: no such name.
-            BadConfig: no such parameter (the message offers the nearest), or a value of the wrong type or range.
+            BadConfig: no such parameter (the message offers the nearest), one is missing, or a value of the wrong type
+                or range.
         """
-        from pydantic import TypeAdapter, ValidationError
-
         cls = self.load(call.name)
         if not (isinstance(cls, type) and is_dataclass(cls)):
             raise BadConfig(f"{self.kind} {call.name} must be a dataclass whose fields are its parameters")
-        known = [field.name for field in fields(cls) if field.init and field.name not in given]
-        for key in call.parameters:
-            if key not in known:
-                raise BadConfig(f"{self.kind} {call.name} has no parameter {key!r}: {nearest(key, known)}")
+        self._check(call, [field for field in fields(cls) if field.init and field.name not in given])
         hints = get_type_hints(cls)
-        values = {}
-        for key, text in call.parameters.items():
-            try:
-                values[key] = TypeAdapter(hints[key]).validate_python(_plain(text))
-            except ValidationError as error:
-                raise BadConfig(f"{self.kind} {call.name}: {key}={text}: {error.errors()[0]['msg']}") from error
+        values = {key: self._value(call, key, hints[key]) for key in call.parameters}
         try:
             return cls(**values, **given)
         except ValueError as error:
             raise BadConfig(f"{self.kind} {call}: {error}") from error
 
+    def _check(self, call: Call, own: list[Field[Any]]) -> None:
+        known = [field.name for field in own]
+        for key in call.parameters:
+            if key not in known:
+                raise BadConfig(f"{self.kind} {call.name} has no parameter {key!r}: {nearest(key, known)}")
+        for field in own:
+            if field.default is field.default_factory is MISSING and field.name not in call.parameters:
+                raise BadConfig(f"{self.kind} {call.name} needs a value: write {call.name}({field.name}=...)")
 
-def _plain(text: str) -> object:
-    return None if text.lower() == "none" else text
+    def _value(self, call: Call, key: str, hint: object) -> object:
+        """A parameter of the type of its field; what is nothing else that the field may hold is the path of a file."""
+        from pydantic import TypeAdapter, ValidationError
+
+        text, kind = call.parameters[key], file_kind(hint)
+        try:
+            return TypeAdapter(without_file(hint)).validate_python(None if text.lower() == "none" else text)
+        except ValidationError as error:
+            if kind is None:
+                raise BadConfig(f"{self.kind} {call.name}: {key}={text}: {error.errors()[0]['msg']}") from error
+        file = File(kind, Path(text))
+        file.read()  # a file that is missing or holds something else is said now
+        return file

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, Generic, TypeVar
 
 from rapbench.core.catalogue import Call
+from rapbench.core.files import File
 
 T = TypeVar("T")
 
@@ -21,23 +23,45 @@ class Named(Generic[T]):
 
     @property
     def label(self) -> str:
-        """`name(parameter=value, ...)` with what numbers depend on and is no default, in the order of the fields."""
-        defaults = {field.name: field.default for field in fields(self.thing)}  # type: ignore[arg-type]
-        chosen = {key: value for key, value in parameters(self.thing).items() if key not in self.given}
-        return str(Call(self.name, {key: str(value) for key, value in chosen.items() if value != defaults[key]}))
+        """`name(parameter=value, ...)` with what numbers depend on and is no default, in the order of the fields.
+
+        It can be typed: a file is written as its path.
+        """
+        return self._label(str)
+
+    @property
+    def folder(self) -> str:
+        """The label as the name of a folder, the same for files that hold the same: the first digits of a digest."""
+        return self._label(lambda file: file.digest[:8])
 
     @property
     def digest(self) -> str | None:
-        """Of the file that it takes, None where it takes none."""
-        return self.thing.digest if takes_file(self.thing) else None  # type: ignore[attr-defined]
+        """Of the files that it takes, None where it takes none."""
+        values = _values(self.thing).values()
+        return " ".join(value.digest for value in values if isinstance(value, File)) or None
 
-
-def takes_file(thing: object) -> bool:
-    """Whether one of its parameters is a file."""
-    return any("by_digest" in field.metadata for field in fields(thing))  # type: ignore[arg-type]
+    def _label(self, written: Callable[[File[Any]], str]) -> str:
+        defaults = _defaults(self.thing)
+        chosen = {key: value for key, value in _values(self.thing).items() if value != defaults[key]}
+        texts = {key: written(v) if isinstance(v, File) else str(v) for key, v in chosen.items()}
+        return str(Call(self.name, {key: text for key, text in texts.items() if key not in self.given}))
 
 
 def parameters(thing: Any) -> dict[str, Any]:
-    """The parameters that numbers depend on, defaults included."""
-    kept = [f.name for f in fields(thing) if not f.metadata.keys() & {"selection", "by_digest"}]
-    return {key: value for key, value in asdict(thing).items() if key in kept}
+    """The parameters that numbers depend on, defaults included.
+
+    A file counts by its digest, which is not among them: where there is something else to choose, it is the word
+    'file', and else it is left out.
+    """
+    defaults, values = _defaults(thing), _values(thing)
+    kept = {key: value for key, value in values.items() if not isinstance(value, File) or defaults[key] is not None}
+    return {key: "file" if isinstance(value, File) else value for key, value in kept.items()}
+
+
+def _values(thing: Any) -> dict[str, Any]:
+    return {field.name: getattr(thing, field.name) for field in fields(thing) if "selection" not in field.metadata}
+
+
+def _defaults(thing: Any) -> dict[str, Any]:
+    """The default of each field, None where it has none."""
+    return {field.name: None if field.default is MISSING else field.default for field in fields(thing)}

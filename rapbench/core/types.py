@@ -227,6 +227,7 @@ class Explained:
         network: what was explained.
         relevance: (N, C, H, W) signed relevance.
         logits: (N, K) of the clean input.
+        scored: (N, K) the same as `network.classify` gives them; None where these are `logits`.
         target: (N,) int64, the explained class.
         total: (N,) what the relevance of an image should sum to, None where the method promises nothing.
     """
@@ -237,6 +238,7 @@ class Explained:
     logits: Tensor
     target: Tensor
     total: Tensor | None = None
+    scored: Tensor | None = None
 
     def head(self, count: int) -> Explained:
         """The first `count` images."""
@@ -245,9 +247,15 @@ class Explained:
             network=self.network,
             relevance=self.relevance[:count],
             logits=self.logits[:count],
+            scored=None if self.scored is None else self.scored[:count],
             target=self.target[:count],
             total=None if self.total is None else self.total[:count],
         )
+
+    @property
+    def intact(self) -> Tensor:
+        """Logits (N, K) of the clean input in the arithmetic of what `network.classify` gives, to compare with it."""
+        return self.logits if self.scored is None else self.scored
 
     @property
     def pixels(self) -> Tensor:

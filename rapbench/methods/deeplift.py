@@ -6,22 +6,19 @@ reference. Under RevealCancel the positive part Δ⁺ and the negative part Δ�
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import ClassVar, NamedTuple
-from zipfile import BadZipFile
 
-import numpy as np
 import torch
-from numpy.lib.npyio import NpzFile
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rapbench.core.errors import BadConfig, BadData, DataMissing, UnsupportedLayer, first_line
+from rapbench.core.errors import BadConfig, UnsupportedLayer
+from rapbench.core.files import File
+from rapbench.methods.reference import Reference
 from rapbench.relprop.graph import Graph, Node
+from rapbench.relprop.idle import prepared
 from rapbench.relprop.layers import (
     Add,
     AveragePool,
@@ -37,7 +34,6 @@ from rapbench.relprop.layers import (
     Rectifier,
     Weighted,
 )
-from rapbench.relprop.trace import trace
 
 _NEAR_ZERO = 1e-7
 """A smaller difference of inputs is taken for none: the derivative stands for the quotient."""
@@ -131,7 +127,7 @@ class _Differences:
         if isinstance(layer, Rectifier):
             return self._rectified_parts(n, layer)
         if isinstance(layer, MaxPool):
-            return self._pooled(layer, self.value(layer.inputs[0]), self.value(n))
+            return self._pooled(layer, self._function(layer), self.value(n))
         sources = [self.parts(i) for i in layer.inputs]
         if isinstance(layer, BatchNorm):
             return _scaled(layer, sources[0])
@@ -147,7 +143,7 @@ class _Differences:
             return [_scaled(layer, m)]
         if isinstance(layer, MaxPool):
             x, y = self.value(layer.inputs[0]), self.value(n)
-            return [m.map(lambda part: _unpooled(layer.function, x, y, part))]
+            return [m.map(lambda part: _unpooled(self._function(layer), x, y, part))]
         assert isinstance(layer, _ADDITIVE)
         inputs, sizes = tuple(self.value(i) for i in layer.inputs), tuple(self.values[i] for i in layer.sizes)
         node = Node(layer, inputs, self.value(n), sizes, nonnegative=False)
@@ -195,15 +191,21 @@ class _Differences:
         slopes = zip(self.parts(n), self.parts(layer.inputs[0]), strict=True)
         return Pair(*(_share(dy, dx).mul_(part) for part, (dy, dx) in zip(m, slopes, strict=True)))
 
-    def _pooled(self, layer: Layer, x: Tensor, y: Tensor) -> Pair:
+    def _function(self, layer: Layer) -> Callable[[Tensor], Tensor]:
+        """A layer's function of its one tensor, the shapes it needs besides put in."""
+        sizes = [self.values[i] for i in layer.sizes]
+        return lambda x: layer.function(x, *sizes)
+
+    def _pooled(self, layer: Layer, function: Callable[[Tensor], Tensor], y: Tensor) -> Pair:
         """Parts of a maximum: those of the winners, scaled like the winners' own differences in `_unpooled`."""
+        x = self.value(layer.inputs[0])
         x0, y0 = x[-1:].expand_as(x), y[-1:]
         greater = torch.maximum(y, y0)
-        gained, lost = y - _picked(layer.function, x, x0), _picked(layer.function, x0, x) - y0
+        gained, lost = y - _picked(function, x, x0), _picked(function, x0, x) - y0
         gain = torch.where(gained.abs() < _NEAR_ZERO, 1, (greater - y0) / gained)
         loss = torch.where(lost.abs() < _NEAR_ZERO, 0, (y - greater) / lost)
         return self.parts(layer.inputs[0]).map(
-            lambda part: gain * _picked(layer.function, x, part) + loss * _picked(layer.function, x0, part)
+            lambda part: gain * _picked(function, x, part) + loss * _picked(function, x0, part)
         )
 
 
@@ -288,31 +290,27 @@ class _DeepLift:
     Attributes:
         reference: value of every element of x0, in network-input units, or a .npy or .npz file of an array (C, H, W).
         softmax_adjustment: subtract the mean of the contributions to all classes (Eq. 5).
-        reference_digest: of the file's content; not the user's to set.
+        reference_digest: always empty; keys of stored rows count it in, and stay what they are.
     """
 
     title: ClassVar[str]
     signed: ClassVar[bool] = True
     revealed: ClassVar[tuple[type[Weighted], ...]]
 
-    reference: float | str = 0.0
+    reference: float | File[Reference] = 0.0
     softmax_adjustment: bool = False
     reference_digest: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
-        try:
-            value = float(self.reference)
-        except ValueError:
-            content = _array(Path(str(self.reference))).tobytes()
-            object.__setattr__(self, "reference_digest", hashlib.sha256(content).hexdigest()[:8])
+        if isinstance(self.reference, File):
             return
-        if not math.isfinite(value):
+        if not math.isfinite(self.reference):
             raise ValueError("reference must be finite")
-        object.__setattr__(self, "reference", value)
+        object.__setattr__(self, "reference", float(self.reference))
 
     @torch.no_grad()
     def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
-        graph = trace(model, x)
+        graph = prepared(model, x)
         _check(graph, self.title)
         rows = torch.cat([x, self._reference(x)])
         m = _Differences(graph, rows, self.revealed).multipliers(lambda logits: self._start(logits, target))
@@ -336,29 +334,12 @@ class _DeepLift:
 
     def _reference(self, x: Tensor) -> Tensor:
         """x0 as one row (1, C, H, W)."""
-        if not isinstance(self.reference, str):
+        if not isinstance(self.reference, File):
             return torch.full_like(x[:1], self.reference)
-        array = _array(Path(self.reference))
+        array = self.reference.read().array
         if array.shape != x.shape[1:]:
             raise BadConfig(f"reference {self.reference} has shape {array.shape}, the input {tuple(x.shape[1:])}")
         return torch.from_numpy(array).to(x).unsqueeze(0)
-
-
-def _array(path: Path) -> NDArray[np.float64]:
-    """The one array of a .npy or .npz file."""
-    if path.suffix not in {".npy", ".npz"}:
-        raise BadConfig(f"reference {path} is neither a number nor a .npy or .npz file")
-    if not path.is_file():
-        raise DataMissing(f"no reference file {path}")
-    try:
-        with path.open("rb") as stream:
-            content = np.load(stream, allow_pickle=False)
-            arrays = list(content.values()) if isinstance(content, NpzFile) else [content]
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
-        raise BadData("unreadable reference", path, first_line(error)) from error
-    if len(arrays) != 1 or arrays[0].dtype.kind not in "biuf" or not np.isfinite(arrays[0]).all():
-        raise BadData("unusable reference", path, "one array of finite numbers is wanted")
-    return arrays[0].astype(np.float64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -390,6 +371,9 @@ class DeepLift(_DeepLift):
     """Rescale behind convolutions, RevealCancel behind dense layers: the default of the authors' library.
 
     Source: Shrikumar et al. 2017, Section 3.5, and its published code.
+    Departs: of a maximum, both the image's winner and the reference's get a share, as everywhere in this file. That
+        library's default sends a max-pool's whole multiplier to the image's winner: contributions of networks with
+        max-pools are others there, and do not sum to the change of the logit.
     """
 
     title: ClassVar[str] = "DeepLIFT"

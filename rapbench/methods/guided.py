@@ -9,9 +9,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from rapbench.core.errors import UnsupportedLayer
 from rapbench.methods.gradient import input_gradients
+from rapbench.relprop.graph import Graph
 from rapbench.relprop.layers import Rectifier
 from rapbench.relprop.trace import trace
+
+Function = Callable[..., Tensor]
 
 
 class _ClampedGradient(torch.autograd.Function):
@@ -26,7 +30,19 @@ class _ClampedGradient(torch.autograd.Function):
         return gradients[0].clamp(min=0)
 
 
-def guided(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+def with_rectifiers(model: nn.Module, x: Tensor, function: Callable[[Function], Function], method: str) -> Graph:
+    """The network in which each rectifier runs `function(its own function)`.
+
+    Raises:
+        UnsupportedLayer: it has none: what the method is known for would be the plain gradient.
+    """
+    graph = trace(model, x)
+    if not graph.has(Rectifier):
+        raise UnsupportedLayer(f"{method} changes how ReLUs pass gradients back, and the network has no ReLU")
+    return graph.replacing(Rectifier, function)
+
+
+def guided(function: Function) -> Function:
     """A rectifier through which only positive gradients pass back."""
     return lambda x: _ClampedGradient.apply(function(x))
 
@@ -47,7 +63,7 @@ class GuidedBackprop:
     times_input: bool = False
 
     def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
-        gradient = input_gradients(trace(model, x).replacing(Rectifier, guided), x, target)
+        gradient = input_gradients(with_rectifiers(model, x, guided, self.title), x, target)
         return x * gradient if self.times_input else gradient
 
 
@@ -55,7 +71,7 @@ class _Deconvolved(torch.autograd.Function):
     """A rectifier whose backward pass is the rectifier itself."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, function: Callable[..., Tensor]) -> Tensor:  # noqa: ARG004 - autograd's signature
+    def forward(ctx: Any, x: Tensor, function: Function) -> Tensor:  # noqa: ARG004 - autograd's signature
         return function(x)
 
     @staticmethod
@@ -63,7 +79,7 @@ class _Deconvolved(torch.autograd.Function):
         return gradients[0].clamp(min=0), None
 
 
-def deconvolved(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+def deconvolved(function: Function) -> Function:
     """A rectifier through which every positive gradient passes back, whatever its input was."""
     return lambda x: _Deconvolved.apply(x, function)
 
@@ -79,4 +95,4 @@ class DeconvNet:
     signed: ClassVar[bool] = True
 
     def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
-        return input_gradients(trace(model, x).replacing(Rectifier, deconvolved), x, target)
+        return input_gradients(with_rectifiers(model, x, deconvolved, self.title), x, target)

@@ -8,8 +8,10 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
+from rapbench.methods.arithmetic import Arithmetic
 from rapbench.relprop.composites import Composite
-from rapbench.relprop.graph import Rule, propagate
+from rapbench.relprop.graph import Graph, Rule, propagate
+from rapbench.relprop.idle import prepared
 from rapbench.relprop.layers import (
     Add,
     AveragePool,
@@ -28,13 +30,13 @@ from rapbench.relprop.rules import (
     Epsilon,
     Flat,
     Gamma,
+    OneSided,
     Pass,
     Proportional,
     Route,
     WSquare,
     ZBeta,
 )
-from rapbench.relprop.trace import trace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,11 +70,19 @@ class LRP:
         """The rule of the layers that read pixels, where they have one of their own."""
         return None
 
+    @property
+    def conserves(self) -> bool:
+        """Whether no relevance is lost or gained on the way."""
+        rules = (self.convolution_rule(), self.dense_rule())
+        whole = (isinstance(r, AlphaBeta) and r.bias == "none" and r.one_sided == "whole" for r in rules)
+        return self.batch_norm != "rule" and all(whole)
+
     def composite(self) -> Composite:
         """The whole method as a table."""
         affine = self.batch_norm == "rule" or (
             self.batch_norm == "fold" and isinstance(self.dense_rule(), Epsilon | Gamma)
         )
+        shares = Proportional("share" if self.conserves else "drop")
         return Composite(
             first=self.pixel_rule(),
             table=(
@@ -84,23 +94,33 @@ class LRP:
                 (MaxPool, Route()),
                 (Rearrange, Route()),
                 (Concatenate, Route()),
-                (AveragePool, Proportional()),
-                (Add, Proportional()),
+                (AveragePool, shares),
+                (Add, shares),
             ),
         )
 
     def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
-        graph = trace(model, x)
-        if self.batch_norm == "fold":
-            graph = graph.folded()
+        graph = prepared(model, x, fold=self.batch_norm == "fold")
         return propagate(graph, self.composite().rules(graph, self.title), x, target)
 
+    def arithmetic(self, graph: Graph) -> Arithmetic:
+        """More than float32 where sums that may cancel divide relevance that does not vanish with them.
+
+        Sums of the forward pass are additions and batch norms by their rule; those of the backward pass are the
+        denominators of positive or negative contributions with the whole bias.
+        """
+        rule = self.convolution_rule()
+        scaled = self.batch_norm == "rule" and graph.has(BatchNorm)
+        summed = scaled or graph.has(Add)
+        if isinstance(rule, AlphaBeta) and rule.bias == "innvestigate" and (summed or rule.beta):
+            return "fp64"
+        if isinstance(rule, AlphaBeta):
+            return "fp32" if not scaled else "fp64" if rule.beta else "fp64-forward"
+        return "fp64-forward" if summed and not isinstance(rule, Gamma) else "fp32"
+
     def total(self, logits: Callable[[Tensor], Tensor], x: Tensor, target: Tensor) -> Tensor | None:
-        """The logit; none where a bias takes a share, or pools and additions drop what reaches inputs of zero."""
-        rules = (self.convolution_rule(), self.dense_rule())
-        if self.batch_norm == "rule" or not all(isinstance(r, AlphaBeta) and r.bias == "none" for r in rules):
-            return None
-        return logits(x).gather(1, target.unsqueeze(1)).squeeze(1)
+        """The logit where the rules conserve; none where a bias or a missing sign takes a share."""
+        return logits(x).gather(1, target.unsqueeze(1)).squeeze(1) if self.conserves else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,11 +167,23 @@ class LRPGamma(LRP):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Pixels(LRP):
+class _Split(LRP):
+    """A method whose rule splits contributions by their sign.
+
+    Attributes:
+        one_sided: what a unit whose contributions have one sign hands on, see `AlphaBeta`: 'equation' follows Bach et
+            al. 2015 to the letter, and sums may miss the logit by a factor of 5; 'whole' conserves relevance.
+    """
+
+    one_sided: OneSided = "equation"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Pixels(_Split):
     """A method whose pixel layer may follow the z^β rule.
 
     Attributes:
-        bias: what the denominators hold of the bias, see `AlphaBeta`; 'none' conserves relevance.
+        bias: what the denominators hold of the bias, see `AlphaBeta`; only 'none' can conserve relevance.
         pixels: rule of the layers that read pixels; 'same' as elsewhere, or 'z_beta' with each image's own bounds.
     """
 
@@ -178,7 +210,7 @@ class LRPAlphaBeta(_Pixels):
         AlphaBeta(self.alpha, self.beta)
 
     def convolution_rule(self) -> Rule:
-        return AlphaBeta(self.alpha, self.beta, self.bias)
+        return AlphaBeta(self.alpha, self.beta, self.bias, self.one_sided)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,7 +221,7 @@ class LRPAlpha1Beta0(_Pixels):
     signed: ClassVar[bool] = False
 
     def convolution_rule(self) -> Rule:
-        return AlphaBeta(1, 0, self.bias)
+        return AlphaBeta(1, 0, self.bias, self.one_sided)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,11 +231,11 @@ class LRPAlpha2Beta1(_Pixels):
     title: ClassVar[str] = "LRP α2β1"
 
     def convolution_rule(self) -> Rule:
-        return AlphaBeta(2, 1, self.bias)
+        return AlphaBeta(2, 1, self.bias, self.one_sided)
 
 
 @dataclass(frozen=True, kw_only=True)
-class LRPZPlus(LRP):
+class LRPZPlus(_Split):
     """The z+ rule everywhere.
 
     Source: Montavon et al. 2017, Eq. 11.
@@ -213,7 +245,7 @@ class LRPZPlus(LRP):
     signed: ClassVar[bool] = False
 
     def convolution_rule(self) -> Rule:
-        return AlphaBeta(1, 0)
+        return AlphaBeta(1, 0, one_sided=self.one_sided)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -335,6 +367,5 @@ class DeepTaylor(LRPZBeta):
     def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
         return super().__call__(model, x, target, seeds=seeds).clamp(min=0)
 
-    def total(self, logits: Callable[[Tensor], Tensor], x: Tensor, target: Tensor) -> Tensor | None:
-        logit = super().total(logits, x, target)
-        return None if logit is None else logit.clamp(min=0)
+    def total(self, logits: Callable[[Tensor], Tensor], x: Tensor, target: Tensor) -> None:
+        """None: negative shares, as additions give them, are cut off."""

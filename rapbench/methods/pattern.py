@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import lru_cache
-from pathlib import Path
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import ClassVar
 from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
 
 from rapbench.core.errors import BadConfig
+from rapbench.core.files import File
 from rapbench.methods.signals.directions import composite, weight_direction, weighted_layers
-from rapbench.methods.signals.patterns import Estimator, Patterns, parameters_of
+from rapbench.methods.signals.patterns import Estimator, Patterns
 from rapbench.relprop.graph import Graph, propagate
-from rapbench.relprop.layers import BatchNorm, Weighted
+from rapbench.relprop.idle import prepared
 from rapbench.relprop.trace import trace
 
 _PREPARED: WeakKeyDictionary[nn.Module, dict[object, dict[str, Tensor]]] = WeakKeyDictionary()
@@ -33,7 +32,7 @@ class SignalW:
     signed: ClassVar[bool] = False
 
     def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
-        graph = trace(model, x).folded()
+        graph = prepared(model, x, fold=True)
         layers = weighted_layers(graph, self.title)
         directions = {name: layer.weight * weight_direction(layer.weight) for name, layer in layers.items()}
         return propagate(graph, composite(directions).rules(graph, self.title), x, target)
@@ -53,31 +52,25 @@ class PatternMethod:
     signed: ClassVar[bool]
     estimator: ClassVar[Estimator] = "a_plus"
 
-    patterns: Path | None = field(default=None, metadata={"by_digest": True})
+    patterns: File[Patterns] | None = None
 
     def directions(self, weight: Tensor, pattern: Tensor) -> Tensor:
         """What takes the place of a layer's weights on the way back."""
         raise AssertionError
 
-    @property
-    def digest(self) -> str:
-        """Digest of the patterns: what results depend on, wherever the file lies."""
-        return _loaded(*self._file()).digest
-
     def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
         traced = trace(model, x)
-        graph = traced.folded()
+        graph = prepared(traced, x, fold=True)
         weighted_layers(graph, self.title)
         rules = composite(self._prepared(model, traced, graph)).rules(graph, self.title)
         return propagate(graph, rules, x, target)
 
     def _prepared(self, model: nn.Module, traced: Graph, graph: Graph) -> Mapping[str, Tensor]:
         """Directions of every layer, on the network's device, after the patterns were found to belong to it."""
-        file, stamp = self._file()
-        held = _PREPARED.setdefault(model, {})
-        key = (type(self), file, stamp, *_state(traced))
+        file, held = self._file(), _PREPARED.setdefault(model, {})
+        key = (type(self), file, file.stamp, *traced.state())
         if key not in held:
-            patterns = _loaded(file, stamp)
+            patterns = file.read()
             patterns.check(traced, self.title)
             layers = weighted_layers(graph, self.title)
             patterns.check_gain({name: layer.weight for name, layer in layers.items()})
@@ -90,28 +83,13 @@ class PatternMethod:
             }
         return held[key]
 
-    def _file(self) -> tuple[Path, object]:
-        """The pattern file, and what changes when its content does."""
+    def _file(self) -> File[Patterns]:
         if self.patterns is None:
             raise BadConfig(
                 f"{self.title} needs patterns fitted to the network: rapbench fit-patterns --model ... --to FILE, "
                 "then (patterns=FILE) behind the method's name"
             )
-        if not self.patterns.is_file():
-            Patterns.load(self.patterns)
-        status = self.patterns.stat()
-        return self.patterns, (status.st_mtime_ns, status.st_size, status.st_ino)
-
-
-@lru_cache(maxsize=1)
-def _loaded(file: Path, stamp: object) -> Patterns:  # noqa: ARG001 - part of the cache's key
-    return Patterns.load(file)
-
-
-def _state(graph: Graph) -> tuple[Any, ...]:
-    """What changes when weights are replaced, moved or written to."""
-    layers = [layer for layer in graph.layers if isinstance(layer, Weighted | BatchNorm)]
-    return tuple((t.data_ptr(), t._version, t.dtype) for layer in layers for t in parameters_of(layer).values())
+        return self.patterns
 
 
 @dataclass(frozen=True, kw_only=True)

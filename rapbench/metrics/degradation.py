@@ -83,7 +83,7 @@ class Degradation:
             score=lambda logits, some: _probability(logits, target[some]),
             num_scores=1,
         )
-        return torch.cat([_probability(explained.logits[images], target), degraded.squeeze(2)], 1)
+        return torch.cat([_probability(explained.intact[images], target), degraded.squeeze(2)], 1)
 
     def _sums(self, values: Tensor) -> Tensor:
         """Sum (N, C, h, w) of values (N, C, H, W) in each patch."""

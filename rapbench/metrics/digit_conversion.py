@@ -82,7 +82,7 @@ class DigitConversion:
             x = explained.batch.x[images]
             gone = erased(scores[images, o] - scores[images, t], self.pixels, (x != black).any(1))
             logits = explained.network.classify(torch.where(gone.unsqueeze(1), black, x)).double()
-            clean = explained.logits[images].double()
+            clean = explained.intact[images].double()
             columns["log_odds"][images, t] = clean[:, o] - clean[:, t]
             columns["log_odds_erased"][images, t] = logits[:, o] - logits[:, t]
             columns["num_erased"][images, t] = gone.sum((1, 2))

@@ -138,7 +138,7 @@ class Perturbation:
             num_scores=len(_OUTCOMES),
             wanted=step[1:] <= last if self.fill == "stop" else None,
         )
-        clean = outcomes(explained.logits[images], target).unsqueeze(1)
+        clean = outcomes(explained.intact[images], target).unsqueeze(1)
         return torch.cat([clean, erased], 1).take_along_dim(step.minimum(last).unsqueeze(2), 1)
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from rapbench.core.catalogue import nearest, parse_call
 from rapbench.core.errors import BadConfig, UnknownName
 from rapbench.papers.card import Column, Part, Row, Table
-from rapbench.report.paired import Difference, difference, holm
+from rapbench.report.paired import Difference, difference, holm, resamples_for
 from rapbench.report.statistics import defined
 from rapbench.report.tables import Result, Scored
 from rapbench.results.cell import Cell
@@ -122,10 +122,12 @@ def _panel(table: Table, column: Column, cells: Sequence[Scored], wanted: Filter
 
 
 def _is_call(cell: Cell, method: str) -> bool:
-    stored, wanted = parse_call(cell.method), parse_call(method)
-    alike = [wanted.parameters.get(key) in {value, "*"} for key, value in stored.parameters.items()]
-    same = stored.name == wanted.name and stored.parameters.keys() == wanted.parameters.keys()
-    return cell.identity.method.backend == "native" and same and all(alike)
+    """Whether a card's method is a cell's, with any files that it needs: a card names none."""
+    own, stored, wanted = cell.identity.method, parse_call(cell.method), parse_call(method)
+    chosen = {key: value for key, value in stored.parameters.items() if key in own.parameters}
+    alike = [wanted.parameters.get(key) in {value, "*"} for key, value in chosen.items()]
+    same = stored.name == wanted.name and chosen.keys() == wanted.parameters.keys()
+    return own.backend == "native" and same and all(alike)
 
 
 def _check_unique(matched: Mapping[str, list[Scored]], part: Part) -> None:
@@ -152,22 +154,22 @@ def _check_one(cells: Sequence[Cell], part: Part) -> None:
 def differences(panel: Panel, reference: Row) -> list[Paired | None]:
     """Each entry minus that of the reference, None where one of the two is missing."""
     base = next(entry.result for entry in panel.entries if entry.row == reference)
-    found = [
-        paired(entry.result, base) if entry.result and base and entry.row != reference else None
-        for entry in panel.entries
-    ]
+    others = [entry.result if entry.row != reference else None for entry in panel.entries]
+    resamples = resamples_for(sum(result is not None for result in others))
+    found = [paired(result, base, resamples=resamples) if result and base else None for result in others]
     corrected = holm([one.p_value if one else None for one in found])
     return [Paired(one, p) if one else None for one, p in zip(found, corrected, strict=True)]
 
 
-def paired(ours: Result, reference: Result) -> Difference | None:
+def paired(ours: Result, reference: Result, *, resamples: int = 1000) -> Difference | None:
     """The first result minus the second, on the images that both have; None where they share none.
 
     A variant may be computed from other columns for unsigned methods than for signed ones, so both are reduced to their
     statistics first.
     """
     variant = replace(ours.definition, statistics=_statistics, undefined={})
-    found = difference(variant, _reduced(ours), _reduced(reference), seed=ours.cell.identity.seed)
+    seed = ours.cell.identity.seed
+    found = difference(variant, _reduced(ours), _reduced(reference), seed=seed, resamples=resamples)
     return found if found.n else None
 
 

@@ -106,6 +106,7 @@ def _paired(one: Paired | None) -> tuple[str, str, str, str]:
     found, p = one
     printed = "" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
     effect = "" if found.effect_size is None else f"{found.effect_size:+.2f}"
+    effect += f" * median {_signed(found.median)}" if found.is_divided else ""
     return (_signed(found.value), interval(found.ci_low, found.ci_high), printed, effect)
 
 
@@ -139,7 +140,8 @@ def _statistics(reference: Row) -> str:
         f"{reference.title} on the images that both have: the difference (method minus {reference.title}) with its "
         "bootstrap interval; p of Wilcoxon's signed-rank test where images have values of their own and of the paired "
         "bootstrap elsewhere, corrected by Holm for the methods of a column; effect is the matched-pairs rank-biserial "
-        "correlation."
+        "correlation. Where it and the difference point in opposite directions, a few images decide the mean: a * "
+        "marks the row, and the median image's difference follows."
     )
 
 
@@ -179,4 +181,5 @@ def _paired_record(one: Paired | None) -> dict[str, Any]:
     found = one and one.difference
     values = {f"paired_{key}": value for key, value in _values(found).items()}
     others = {key: getattr(found, key, None) for key in ("p_value", "effect_size")}
+    others["paired_median"] = getattr(found, "median", None)
     return {**values, "paired_n": found.n if found else 0, **others, "p_holm": one and one.p_holm}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -30,6 +30,8 @@ from rapbench.relprop.layers import (
 
 _LARGE = 2**19
 """Elements of an image's maps from which on temporaries for a whole batch would no longer fit into a CPU's caches."""
+_TENSORS = ("weight", "bias", "running_mean", "running_var")
+"""Attributes of weighted layers and batch norms that decide what they compute."""
 _KEEPS_SIGN = (Identity, Rearrange, MaxPool, AveragePool, Add, Concatenate)
 
 
@@ -55,6 +57,8 @@ class Node:
         """Jacobian transposed times `r`: one tensor per input."""
         if isinstance(self.layer, Weighted):
             return (self.layer.adjoint(r, self.layer.weight, self.inputs[0]),)
+        if isinstance(self.layer, BatchNorm):  # PyTorch's own gradient is wrong for some layouts of a single image
+            return (r * self.layer.affine()[0].to(r.dtype).view(-1, *[1] * (r.dim() - 2)),)
         with torch.enable_grad():
             inputs = tuple(x.detach().requires_grad_() for x in self.inputs)
             output = self.layer.function(*inputs, *self.sizes)
@@ -96,30 +100,39 @@ class Graph(nn.Module):
     Calling it gives the same logits as the network, with gradients, without writing into any tensor.
     """
 
-    def __init__(self, layers: Sequence[Layer], output: int) -> None:
+    def __init__(self, layers: Sequence[Layer], output: int, unfolded: Graph | None = None) -> None:
         super().__init__()
         self.layers = tuple(layers)
         self.output = output
         self.nonnegative = self._nonnegative()
         self._last_use = {i: n for n, layer in enumerate(self.layers) for i in (*layer.inputs, *layer.sizes)}
+        self._unfolded = unfolded
+        self._derived: dict[Hashable, tuple[Hashable, Graph]] = {}
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, K) of inputs (N, C, H, W)."""
         return self._run(x, drop=Layer)[self.output]  # type: ignore[no-any-return]
 
-    def values(self, x: Tensor, *, drop: type[Layer] | tuple[()] = ()) -> list[Any]:
-        """Every layer's value, in order; None for the kind of layer to drop once its value has been used."""
-        return self._run(x, drop=drop)
+    def values(self, x: Tensor, *, drop: type[Layer] | tuple[()] = (), kept: torch.dtype | None = None) -> list[Any]:
+        """Every layer's value, in order.
 
-    def _run(self, x: Tensor, *, drop: type[Layer] | tuple[()]) -> list[Any]:
+        Args:
+            x: (N, C, H, W).
+            drop: kind of layer whose value becomes None once it has been used.
+            kept: type to which the other values are rounded once they have been used; their own by default.
+        """
+        return self._run(x, drop=drop, kept=kept)
+
+    def _run(self, x: Tensor, *, drop: type[Layer] | tuple[()], kept: torch.dtype | None = None) -> list[Any]:
         values: list[Any] = []
         for n, layer in enumerate(self.layers):
             sources = (*layer.inputs, *layer.sizes)
             arguments = (values[i] for i in sources)
             values.append(layer.function(x) if isinstance(layer, Input) else layer.function(*arguments))
             for i in sources:
-                if self._last_use[i] == n and i != self.output and isinstance(self.layers[i], drop):
-                    values[i] = None
+                if self._last_use[i] == n and i != self.output:
+                    values[i] = None if isinstance(self.layers[i], drop) else _rounded(values[i], kept)
+        values[self.output] = _rounded(values[self.output], kept)
         return values
 
     def _nonnegative(self) -> tuple[bool, ...]:
@@ -129,6 +142,15 @@ class Graph(nn.Module):
             kept = isinstance(layer, _KEEPS_SIGN) and all(known[i] for i in layer.inputs)
             known.append(isinstance(layer, Rectifier) or kept)
         return tuple(known)
+
+    def has(self, kind: type[Layer]) -> bool:
+        """Whether relevance passes a layer of a kind."""
+        return any(isinstance(self.layers[n], kind) for n in self.carrying())
+
+    def sample(self, x: Tensor) -> Tensor:
+        """The first image; all of them where the network takes no other number."""
+        bound = any(isinstance(layer, Input) and layer.images is not None for layer in self.layers)
+        return x if bound else x[:1]
 
     def consumers(self, position: int) -> list[int]:
         """Positions of the layers that read a value as a tensor."""
@@ -182,34 +204,77 @@ class Graph(nn.Module):
     def folded(self) -> Graph:
         """The same network with each batch norm merged into the convolution or dense layer that alone feeds it.
 
-        w' = w · scale, b' = b · scale + shift; the batch norm's place is taken by an identity.
+        w' = w · scale, b' = b · scale + shift; the batch norm's place is taken by an identity. Identities between the
+        two do not matter.
         """
         layers = list(self.layers)
         for n, norm in enumerate(self.layers):
-            if not isinstance(norm, BatchNorm):
-                continue
-            source = norm.inputs[0]
-            weighted = layers[source]
-            if isinstance(weighted, Convolution | Dense) and self.consumers(source) == [n]:
+            source = self._feeder(n) if isinstance(norm, BatchNorm) else None
+            weighted = None if source is None else layers[source]
+            if source is not None and isinstance(norm, BatchNorm) and isinstance(weighted, Convolution | Dense):
                 layers[source] = _merged(weighted, norm)
-                layers[n] = Identity(name=norm.name, operation=norm.operation, inputs=norm.inputs, function=_same)
-        return Graph(layers, self.output)
+                layers[n] = identity(norm)
+        return Graph(layers, self.output, unfolded=self)
+
+    def _feeder(self, position: int) -> int | None:
+        """The layer whose output only this one reads, seen through identities; None where others read it too."""
+        source = self.layers[position].inputs[0]
+        if self.consumers(source) != [position] or source == self.output:
+            return None
+        return self._feeder(source) if isinstance(self.layers[source], Identity) else source
+
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """Type of the weights, None where there are none."""
+        return next((layer.weight.dtype for layer in self.layers if isinstance(layer, Weighted)), None)
+
+    def derived(self, kind: Hashable, made: Callable[[], Graph]) -> Graph:
+        """The graph that `made` makes of this one: kept under its kind until a weight changes."""
+        state = self.state()
+        if self._derived.get(kind, (None,))[0] != state:
+            self._derived[kind] = state, made()
+        return self._derived[kind][1]
+
+    def widened(self, dtype: torch.dtype) -> Graph:
+        """The same network with its parameters in another type; batch norms are folded in that type."""
+        if self._unfolded is not None:
+            return self.derived(dtype, self._unfolded.widened(dtype).folded)
+        return self.derived(dtype, lambda: Graph([_converted(layer, dtype) for layer in self.layers], self.output))
+
+    def state(self) -> tuple[Any, ...]:
+        """What changes when weights are replaced, moved or written to."""
+        layers = [layer for layer in self.layers if isinstance(layer, Weighted | BatchNorm)]
+        tensors = (getattr(layer, key, None) for layer in layers for key in _TENSORS)
+        return tuple((t.data_ptr(), 0 if t.is_inference() else t._version, t.dtype) for t in tensors if t is not None)
+
+
+def identity(layer: Layer) -> Identity:
+    """An identity in a layer's place."""
+    return Identity(name=layer.name, operation=layer.operation, inputs=layer.inputs, function=_same)
 
 
 def _same(x: Tensor) -> Tensor:
     return x
 
 
+def _converted(layer: Layer, dtype: torch.dtype) -> Layer:
+    if not isinstance(layer, Weighted | BatchNorm):
+        return layer
+    tensors = {key: t.detach().to(dtype) for key in _TENSORS if (t := getattr(layer, key, None)) is not None}
+    other = replace(layer, **tensors)
+    return replace(other, function=other.applied)
+
+
+def _rounded(value: Any, kept: torch.dtype | None) -> Any:
+    return value.to(kept) if kept and isinstance(value, Tensor) and value.is_floating_point() else value
+
+
 def _merged(weighted: Convolution | Dense, norm: BatchNorm) -> Layer:
     scale, shift = norm.affine()
     weight = weighted.weight * scale.view(-1, *[1] * (weighted.weight.dim() - 1))
     bias = shift if weighted.bias is None else weighted.bias * scale + shift
-    weight, bias = weight.detach(), bias.detach()
-
-    def function(x: Tensor) -> Tensor:
-        return weighted.product(x, weight, bias)
-
-    return replace(weighted, weight=weight, bias=bias, function=function)
+    merged = replace(weighted, weight=weight.detach(), bias=bias.detach())
+    return replace(merged, function=merged.applied)
 
 
 @torch.no_grad()
@@ -219,9 +284,14 @@ def propagate(graph: Graph, rules: Mapping[int, Rule], x: Tensor, target: Tensor
     Relevance that reaches a value on several paths is summed. Each layer's activations are freed once its relevance
     has been passed on; those of rectifiers are not kept but computed again, which halves what is held.
 
+    The forward pass runs in the type of `x`, the backward pass in that of the weights: float64 images in a float32
+    network give float32 relevance without the errors of float32 sums of branches that cancel, which are those of the
+    forward pass alone.
+
     Source: Bach et al. 2015, Eq. 2.
     """
-    values = graph.values(x, drop=Rectifier)
+    kept = graph.dtype or x.dtype
+    values = (graph if kept == x.dtype else graph.widened(x.dtype)).values(x, drop=Rectifier, kept=kept)
     relevance = {graph.output: _start(values[graph.output], target)}
     observe = _OBSERVER.get()
     for n in sorted(rules, reverse=True):

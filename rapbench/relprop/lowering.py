@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from rapbench.core.errors import UnsupportedLayer
 from rapbench.relprop.graph import Graph
-from rapbench.relprop.kinds import Operation, kind, rectifier
+from rapbench.relprop.kinds import CASTS, Operation, kind, rectifier
 from rapbench.relprop.layers import Convolution, Input, Layer, Rearrange, Rectifier, Size
 from rapbench.relprop.parameters import PARAMETRISED, parametrised, zeros_around
 from rapbench.relprop.recording import Call, Recording, Unseen, Value
@@ -36,6 +36,7 @@ class Lowering:
         self.constant: dict[Ref, Tensor] = {}
         self.images = -1
         self.lost: set[Ref] = set()
+        self.values: list[Value] = []
         self.taken: Counter[str] = Counter()
         self.around: dict[int, tuple[int, ...]] = {}
 
@@ -43,7 +44,7 @@ class Lowering:
         """The layers that the logits need."""
         if len(first.values) != len(second.values) or first.output != second.output:
             raise Unseen(f"{self.name} runs other operations for two images than for one")
-        self.lost = first.lost
+        self.lost, self.values = first.lost, first.values
         for n, values in enumerate(zip(first.values, second.values, strict=True)):
             self._lower(Ref(n), *values)
         if not first.values[first.output].depends:
@@ -142,6 +143,8 @@ class Lowering:
             return Ref(order.index(self.position[a])) if isinstance(a, Ref) else a
 
         args, kwargs = mapped(slot, (args, kwargs))
+        if call.name in CASTS and value.tensor.dtype == self.values[call.args[0]].tensor.dtype:
+            return partial(_applied, _same, args[:1], {}, frozenset(), 0)
         if call.name in _OUT_OF_PLACE and not any(isinstance(a, torch.dtype) for a in leaves((args, kwargs))):
             return partial(_applied, _OUT_OF_PLACE[call.name], args, kwargs, frozenset(), 0)
         written = frozenset(slot(ref) for ref in call.writes)

@@ -16,6 +16,7 @@ from rapbench.relprop.graph import Node
 from rapbench.relprop.layers import Convolution, Layer, Weighted
 
 Bias = Literal["none", "signed", "innvestigate"]
+OneSided = Literal["equation", "whole"]
 Routing = Literal["official", "paper"]
 
 
@@ -75,11 +76,21 @@ class Route:
 
 @dataclass(frozen=True)
 class Proportional:
-    """R_i = Σ_j x_i J_ij R_j / y_j with y = Jx: in proportion to what each input gave, with its sign."""
+    """R_i = Σ_j x_i J_ij R_j / y_j with y = Jx: in proportion to what each input gave, with its sign.
+
+    Where y_j is exactly 0, `zeros` 'drop' loses R_j, and 'share' hands it on as if all inputs were equal.
+    """
+
+    zeros: Literal["drop", "share"] = "drop"
 
     def __call__(self, node: Node, relevance: Tensor) -> tuple[Tensor, ...]:
         back = node.backward(ratio(relevance, node.output))
-        return tuple(x * b for x, b in zip(node.inputs, back, strict=True))
+        given = tuple(x * b for x, b in zip(node.inputs, back, strict=True))
+        left = relevance * (node.output == 0)
+        if self.zeros == "drop" or not left.any():
+            return given
+        equal = node.layer.function(*(torch.ones_like(x) for x in node.inputs), *node.sizes)
+        return tuple(some + more for some, more in zip(given, node.backward(ratio(left, equal)), strict=True))
 
 
 @dataclass(frozen=True)
@@ -100,7 +111,7 @@ class Epsilon:
 
     def stabilised(self, z: Tensor) -> Tensor:
         """Z moved away from 0 by ε."""
-        return z + self.epsilon * torch.where(z >= 0, 1, -1) if self.epsilon else z
+        return torch.where(z >= 0, z + self.epsilon, z - self.epsilon) if self.epsilon else z
 
 
 @dataclass(frozen=True)
@@ -171,18 +182,25 @@ class AlphaBeta:
     `bias`: 'none' leaves it out of the denominators, which conserves relevance; 'signed' adds its positive or negative
     part; 'innvestigate' adds the whole bias to both denominators, as that library does.
 
+    Where all contributions to a unit have one sign, the `one_sided` 'equation' hands on α or -β of its relevance, and
+    nothing where there are none. 'whole' hands on all of it: along the one sign, or evenly to what the unit reads.
+
     Source: Bach et al. 2015, Eq. 60.
+    Departs: under 'whole', from the equation's literal reading, under which the sum is not kept as their Eq. 2 wants.
     """
 
     alpha: float
     beta: float
     bias: Bias = "none"
+    one_sided: OneSided = "equation"
 
     def __post_init__(self) -> None:
         if self.alpha < 1 or self.beta < 0 or self.alpha - self.beta != 1:
             raise ValueError("alpha must be at least 1 and alpha - beta must be 1")
 
     def __call__(self, node: Node, relevance: Tensor) -> tuple[Tensor, ...]:
+        if self.one_sided == "whole":
+            return (self._whole(node, relevance),)
         positive = Parts(node, 1)
         p = positive.total()
         result = positive.spread(ratio(relevance, self._denominator(p, node, 1)).mul_(self.alpha))
@@ -191,6 +209,16 @@ class AlphaBeta:
             del positive, p  # the weights of one sign at a time
             result -= Parts(node, -1).spread(ratio(relevance, self._denominator(n, node, -1)).mul_(self.beta))
         return (result,)
+
+    def _whole(self, node: Node, relevance: Tensor) -> Tensor:
+        positive, negative = Parts(node, 1), Parts(node, -1)
+        p, n = positive.total(), negative.total()
+        up = torch.where(n == 0, relevance, self.alpha * relevance)
+        down = torch.where(p == 0, -relevance, self.beta * relevance)
+        result = positive.spread(ratio(up, self._denominator(p, node, 1)))
+        result -= negative.spread(ratio(down, self._denominator(n, node, -1)))
+        silent = (p == 0) & (n == 0)
+        return result + Flat()(node, relevance * silent)[0] if silent.any() else result
 
     def _denominator(self, total: Tensor, node: Node, sign: int) -> Tensor:
         assert isinstance(node.layer, Weighted)
@@ -256,7 +284,9 @@ class RAPHidden:
 
     Source: Nam et al. 2020, Eq. 7-9.
     Departs: contributions are split by their own sign, so that signed inputs keep the total; the published code
-        doubles it.
+        doubles it. Γ of Eq. 8 counts C != 0, units that are active and reached by relevance, as the published code
+        does; taken literally, m != 0, and with the sum of the negative part for what is shifted, Eq. 8 does not keep
+        the sum on residual networks, where P or N of a unit that holds relevance can be 0.
     """
 
     routing: Routing = "official"

@@ -71,24 +71,7 @@ class Tolerance(BaseModel):
         return all(_matches(text.partition("(")[0], getattr(self, field)) for field, text in given.items())
 
 
-_CANCELLING = {
-    "outside_inside": (0.25, 1e-3),
-    "segmentation": (0.0, 1.0),
-    "perturbation": (0.0, 0.1),
-}
-"""Relative and absolute tolerance of a metric for methods that divide by residual sums."""
 TOLERANCES = (
-    *(
-        Tolerance(
-            model="*resne*",
-            method="rap,lrp_w_square,lrp_flat",
-            metric=metric,
-            relative=relative,
-            absolute=absolute,
-            reason="divides by residual sums whose branches cancel: in float32, maps are 1 to 90 % off (L1)",
-        )
-        for metric, (relative, absolute) in _CANCELLING.items()
-    ),
     Tolerance(
         metric="outside_inside",
         variant="*_median",

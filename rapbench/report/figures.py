@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 from matplotlib import style
 
-from rapbench.core.catalogue import Catalogue, Entry
+from rapbench.core.catalogue import Call, Catalogue, Entry, parse_call
 from rapbench.core.errors import BadConfig
 from rapbench.results.store import write_whole
 
@@ -134,8 +134,14 @@ def form_of(path: Path) -> Form:
 
 
 def called(cell: Cell) -> str:
-    """How a figure calls a method: its title, parameters that are not defaults, a backend that is not native."""
-    return label(cell.method_title, cell.method, cell.identity.method.backend)
+    """How a figure calls a method: its title, parameters that are not defaults, a backend that is not native.
+
+    A file is called by its name without folders, and by what it holds.
+    """
+    own, call = cell.identity.method, parse_call(cell.method)
+    files = {key for key in call.parameters if own.digest and own.parameters.get(key, "file") == "file"}
+    texts = {k: f"{Path(v).name} {str(own.digest)[:6]}" if k in files else v for k, v in call.parameters.items()}
+    return label(cell.method_title, str(Call(call.name, texts)), own.backend)
 
 
 def label(title: str, method: str, backend: str) -> str:

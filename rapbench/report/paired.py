@@ -34,6 +34,7 @@ class Difference:
         effect_size: matched-pairs rank-biserial correlation from -1 (every image lower) to 1 (every image higher); None
             where images have no values of their own or are fewer than two.
         n: images that both have.
+        median: the median image's difference; None where images have no values of their own or none is left.
     """
 
     value: float | None
@@ -42,6 +43,12 @@ class Difference:
     p_value: float | None
     effect_size: float | None
     n: int
+    median: float | None = None
+
+    @property
+    def is_divided(self) -> bool:
+        """Whether the value and the ranks of the images' differences point in opposite directions."""
+        return (self.value or 0) * (self.effect_size or 0) < 0
 
 
 def difference(
@@ -84,6 +91,7 @@ def _difference(variant: Variant, pair: Pair, drawn: NDArray[np.float64]) -> Dif
         p_value=wilcoxon_p(gains) if of_images else bootstrap_p(drawn),
         effect_size=rank_biserial(gains) if of_images else None,
         n=len(gains),
+        median=float(np.median(gains)) if of_images and len(gains) else None,
     )
 
 
@@ -139,6 +147,11 @@ def bootstrap_p(drawn: NDArray[np.float64]) -> float | None:
         return None
     beyond = min((drawn <= 0).sum(), (drawn >= 0).sum())
     return float(min(1, 2 * (beyond + 1) / (len(drawn) + 1)))
+
+
+def resamples_for(comparisons: int) -> int:
+    """Resamples with which the least p-value of a bootstrap is still below 0.05 when corrected for its company."""
+    return max(1000, 100 * comparisons)
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

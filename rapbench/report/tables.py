@@ -33,7 +33,7 @@ def measured_on(cell: Cell) -> dict[str, Any]:
         "select": own.dataset.select,
         "shuffle": own.dataset.shuffle,
         "seed": own.seed,
-        "precision": own.precision,
+        "precision": own.arithmetic,
         "device": own.device,
         "method": cell.method,
         "backend": own.method.backend,

@@ -42,21 +42,38 @@ class ModelIdentity:
 
 @dataclass(frozen=True, kw_only=True)
 class MethodIdentity:
-    """Which method, with all its parameters; `digest` is of a file that it takes, None where it takes none."""
+    """Which method, with all its parameters.
+
+    Attributes:
+        name: catalogue name.
+        parameters: defaults included.
+        digest: of a file that it takes, None where it takes none.
+        arithmetic: where it needs another than the run's precision: 'fp64-forward' or 'fp64'.
+        backend: where it comes from.
+    """
 
     name: str
     parameters: Parameters
     digest: str | None = None
+    arithmetic: str | None = None
     backend: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class MetricIdentity:
-    """Which metric, with all its parameters."""
+    """Which metric, with all its parameters.
+
+    Attributes:
+        name: catalogue name.
+        parameters: defaults included.
+        digest: of a file that it takes, None where it takes none.
+        arithmetic: what it has inputs classified in, None where in the run's precision.
+    """
 
     name: str
     parameters: Parameters
     digest: str | None = None
+    arithmetic: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +93,11 @@ class Identity:
     def key(self) -> str:
         """16 hexadecimal digits that change exactly when the numbers may."""
         return hashlib.sha256(json.dumps(self.document(), sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def arithmetic(self) -> str:
+        """The precision in which the maps were computed."""
+        return self.method.arithmetic or self.precision
 
     def document(self) -> dict[str, Any]:
         """It as canonical JSON holds it: what was not asked for leaves no trace, so that new choices move no keys."""
@@ -111,8 +133,8 @@ _PARTS: dict[str, Any] = {
 }
 _UNASKED: dict[str, dict[str, Any]] = {
     "dataset": {"select": "all", "shuffle": False},
-    "method": {"digest": None},
-    "metric": {"digest": None},
+    "method": {"digest": None, "arithmetic": None},
+    "metric": {"digest": None, "arithmetic": None},
 }
 
 

@@ -35,7 +35,7 @@ class Filter:
         weights: name of the weights, or their file.
         select: 'all' images or the 'correct' ones.
         seed: of the run.
-        precision: of the run.
+        precision: of the maps.
         device: of the run.
         methods: names, or names with parameters.
         settings: all that the numbers depend on but method and metric, as `Identity.setting` gives it; any of these.
@@ -59,7 +59,7 @@ class Filter:
             (self.weights and Path(self.weights).name, own.model.weights),
             (self.select, own.dataset.select),
             (self.seed, own.seed),
-            (self.precision, own.precision),
+            (self.precision, own.arithmetic),
             (self.device, own.device),
         ]
         alike = all(asked is None or asked == held for asked, held in pairs)
@@ -148,8 +148,11 @@ def names(cells: Sequence[Cell]) -> list[str]:
     plain = [f"{cell.method}{_foreign(cell.identity.method.backend)}" for cell in cells]
     found = []
     for name, method in zip(plain, methods, strict=True):
-        namesakes = {other.digest for other, called in zip(methods, plain, strict=True) if called == name}
-        found.append(f"{name} [file {str(method.digest)[:_SHOWN]}]" if len(namesakes) > 1 else name)
+        namesakes = [other for other, called in zip(methods, plain, strict=True) if called == name]
+        files = len({other.digest for other in namesakes}) > 1
+        arithmetic = len({other.arithmetic for other in namesakes}) > 1 and method.arithmetic
+        told = [f"file {str(method.digest)[:_SHOWN]}"] * files + [str(arithmetic)] * bool(arithmetic)
+        found.append(f"{name} [{', '.join(told)}]" if told else name)
     return found
 
 

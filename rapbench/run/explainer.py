@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -13,14 +14,15 @@ from rapbench.core.named import Named
 from rapbench.core.seeds import image_seed
 from rapbench.core.types import Batch, Complete, Explained, Method, Network, Sample
 from rapbench.methods import METHODS
+from rapbench.methods.arithmetic import Arithmetic, explained
 from rapbench.relprop.checked import verify
 from rapbench.relprop.graph import Graph
 from rapbench.relprop.trace import trace
 from rapbench.run.batches import Batches
 from rapbench.run.plan import Experiment
 from rapbench.run.reading import Loaded
+from rapbench.run.scorer import Scorer, set_products
 
-_DTYPES = {"bf16": torch.bfloat16, "fp64": torch.float64}
 _BATCH = {"cpu": (8, 8), "cuda": (32, 256)}
 """Images a batch when explaining and when only classifying: on a CPU, what stays in its caches."""
 
@@ -32,6 +34,8 @@ class Classified:
     batch: Batch
     logits: Tensor
     target: Tensor
+    scored: Tensor | None
+    """Logits in the arithmetic of scoring, where that is another than that of explaining."""
 
 
 class Explainer:
@@ -43,22 +47,19 @@ class Explainer:
     """
 
     def __init__(self, experiment: Experiment, *, check: bool = True) -> None:
-        self.experiment, self.check = experiment, check
+        self.experiment = experiment
         spec, device = experiment.spec, experiment.device
         if device.type == "cpu":
             keep_freed_memory()
-        _set_precision(spec.precision)
-        self.dtype = _DTYPES.get(spec.precision, torch.float32)
-        self.wide = torch.promote_types(self.dtype, torch.float32)
-        self.module = experiment.classifier.module.to(device, self.dtype).to(memory_format=torch.channels_last)
-        self.graph: Graph | None = None
         explaining, classifying = _BATCH[device.type]
-        self.explaining = Batches(spec.batch_size or explaining)
-        self.classifying = Batches(spec.batch_size or classifying)
-
-    def classify(self, x: Tensor) -> Tensor:
-        """Logits (M, K), float32 or float64, of any number of inputs, without gradients."""
-        return self.classifying.map(lambda part: self.module(part.to(self.dtype)).to(self.wide), x)
+        self.explaining, batches = Batches(spec.batch_size or explaining), Batches(spec.batch_size or classifying)
+        self.module = experiment.classifier.module.to(device).to(memory_format=torch.channels_last)
+        own = experiment.scoring_precision
+        self.score = None if own is None else Scorer(deepcopy(self.module), own, batches)
+        self.classify = Scorer(self.module, spec.held_in, batches)
+        self.dtype, self.wide = self.classify.dtype, self.classify.wide
+        self.graph: Graph | None = None
+        self.checked = not check
 
     def classified(self, loaded: Loaded) -> Classified | None:
         """The block's images classified; None where none could be read."""
@@ -66,25 +67,27 @@ class Explainer:
             return None
         batch = self._batch(loaded.samples)
         logits = self.classify(batch.x)
-        return Classified(batch, logits, logits.argmax(1))
+        return Classified(batch, logits, logits.argmax(1), self.score(batch.x) if self.score else None)
 
     def explained(self, method: Named[Method], clean: Classified) -> Explained:
         """The block's images explained for the predicted class."""
-        traced = self._checked(clean)
-        own = self.experiment.spec.backend == "native" and method.name in METHODS
-        model = traced if own else self.module
+        self._check(clean)
+        arithmetic = self.experiment.arithmetic(method)
 
         def explain(x: Tensor, target: Tensor, seeds: Tensor) -> Tensor:
+            set_products(self.experiment.spec.held_in)
             return self.explaining.map(
-                lambda *part: method.thing(model, part[0].to(self.dtype), part[1], seeds=part[2]).to(self.wide),
-                *(x, target, seeds),
+                lambda *part: self.relevance(method, *part, arithmetic=arithmetic), *(x, target, seeds)
             )
 
         return Explained(
             batch=clean.batch,
-            network=Network(classify=self.classify, explain=explain, black=self.experiment.classifier.black()),
+            network=Network(
+                classify=self.score or self.classify, explain=explain, black=self.experiment.classifier.black()
+            ),
             relevance=explain(clean.batch.x, clean.target, clean.batch.seeds),
             logits=clean.logits,
+            scored=clean.scored,
             target=clean.target,
             total=self._total(method.thing, clean),
         )
@@ -101,14 +104,27 @@ class Explainer:
             seeds=torch.tensor([image_seed(self.experiment.spec.seed, sample.id) for sample in samples]),
         )
 
-    def _checked(self, clean: Classified) -> Graph:
-        """The traced network, which is compared with the network on the first batch."""
+    def traced(self, x: Tensor) -> Graph:
+        """The network's graph, for inputs of the shape and type of `x`."""
         if self.graph is None:
-            x = clean.batch.x[:2].to(self.dtype)
             self.graph = trace(self.module, x)
-            if self.check:
-                verify(self.graph, self.module, x, clean.logits[:2].to(self.dtype))
         return self.graph
+
+    def _check(self, clean: Classified) -> None:
+        """Whether the graph is the network, on the first image; once."""
+        if not self.checked:
+            x = clean.batch.x[:2].to(self.dtype)
+            verify(self.traced(x), self.module, x, clean.logits[:2].to(self.dtype))
+            self.checked = True
+
+    def relevance(
+        self, method: Named[Method], x: Tensor, target: Tensor, seeds: Tensor, *, arithmetic: Arithmetic
+    ) -> Tensor:
+        """A method's maps (N, C, H, W), float32 or float64, of a batch that fits."""
+        x = x.to(self.dtype)
+        if self.experiment.spec.backend != "native" or method.name not in METHODS:
+            return method.thing(self.module, x, target, seeds=seeds).to(self.wide)
+        return explained(method.thing, self.traced(x), x, target, seeds=seeds, arithmetic=arithmetic).to(self.wide)
 
     def _labels(self, samples: Sequence[Sample]) -> Tensor:
         labels = [-1 if sample.label is None else sample.label for sample in samples]
@@ -121,10 +137,3 @@ class Explainer:
             return clean.logits if x is clean.batch.x else self.classify(x)
 
         return method.total(logits, clean.batch.x, clean.target) if isinstance(method, Complete) else None
-
-
-def _set_precision(precision: str) -> None:
-    """float32 products are exact unless tf32 is asked for: ties and signs near zero depend on it."""
-    allow = precision == "tf32"
-    torch.backends.cuda.matmul.allow_tf32 = allow
-    torch.backends.cudnn.allow_tf32 = allow

@@ -17,8 +17,12 @@ from rapbench import __version__
 from rapbench.core.errors import SpecMismatch
 from rapbench.core.named import Named, parameters
 from rapbench.core.types import Classifier, Dataset, Method, Metric
+from rapbench.methods.arithmetic import Arithmetic, Demanding
+from rapbench.relprop.graph import Graph
+from rapbench.relprop.trace import trace
 from rapbench.results.cell import Cell, DatasetIdentity, Identity, MethodIdentity, MetricIdentity, ModelIdentity
 from rapbench.results.store import Block, BlockFile, Columns, Store, covers
+from rapbench.run.reading import example
 from rapbench.run.spec import RunSpec
 
 BLOCK_SIZE = 32
@@ -164,10 +168,30 @@ class Experiment:
         cuda = self.device.type == "cuda"
         return {**versions(), "device": torch.cuda.get_device_name(self.device) if cuda else platform.machine()}
 
+    @property
+    def scoring_precision(self) -> str | None:
+        """What masked inputs are classified in, None where in the precision of the run."""
+        own, explaining = self.spec.scoring_precision, self.spec.held_in
+        return None if own in {"same", explaining} else own
+
     def map_file(self, method: Named[Method], image_id: str) -> Path:
         """Where `--save-maps` puts one map."""
         assert self.spec.save_maps is not None
-        return self.spec.save_maps / method.label / f"{image_id}.npz"
+        return self.spec.save_maps / method.folder / f"{image_id}.npz"
+
+    def arithmetic(self, method: Named[Method]) -> Arithmetic:
+        """What a method is computed in; 'fp32' stands for the run's own precision."""
+        return self.wanted(method) if self.spec.precision == "auto" else "fp32"
+
+    def wanted(self, method: Named[Method]) -> Arithmetic:
+        """What a method needs on this network for a map with digits that are determined."""
+        if self.spec.backend != "native" or not isinstance(method.thing, Demanding):
+            return "fp32"
+        return method.thing.arithmetic(self._graph)
+
+    @cached_property
+    def _graph(self) -> Graph:
+        return trace(self.classifier.module, example(self.classifier))
 
     def _scoring(self, method: Named[Method], block: Block) -> tuple[Named[Metric], ...]:
         """The metrics that score a method on a block."""
@@ -212,15 +236,20 @@ class Experiment:
             ),
             model=ModelIdentity(name=model.name, weights=model.weights, digest=model.digest),
             method=MethodIdentity(
-                name=method.name, parameters=parameters(method.thing), digest=method.digest, backend=spec.backend
+                name=method.name,
+                parameters=parameters(method.thing),
+                digest=method.digest,
+                arithmetic=None if (own := self.arithmetic(method)) == "fp32" else own,
+                backend=spec.backend,
             ),
             metric=MetricIdentity(
                 name=metric.name,
                 parameters={**parameters(metric.thing), **(self.study.thing.rests_on(self) if self.study else {})},
                 digest=metric.digest,
+                arithmetic=self.scoring_precision,
             ),
             seed=spec.seed,
-            precision=spec.precision,
+            precision=spec.held_in,
             device=self.device.type,
         )
         images = getattr(metric.thing, "images", None)

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
+from rapbench.methods.arithmetic import Arithmetic
 from rapbench.results.store import Block
 from rapbench.run.engine import Clock
 from rapbench.run.explainer import Explainer
@@ -83,6 +85,30 @@ def _cost_of_study(experiment: Experiment, study: Study, tasks: list[Task]) -> C
     images = sum(experiment.num_images(task) for task in tasks)
     forwards = each / clock.seconds["classifying"]
     return Cost(stage=f"measuring {study.title}", forwards=forwards, images=images, seconds=each * images)
+
+
+@torch.no_grad()
+def residuals(experiment: Experiment) -> Mapping[str, float]:
+    """How far a map of the first image is from that in float64, for methods that need more than the run's precision.
+
+    Σ|a - b| / Σ|b| by method. What it leaves open is decided by rounding: by the batch size, for example.
+    """
+    methods = [m for m in experiment.methods if experiment.wanted(m) != "fp32"]
+    if experiment.spec.precision in {"auto", "fp64"} or not methods:
+        return {}
+    explainer = Explainer(experiment)
+    clean = explainer.classified(next(read(experiment, [Block(0, 1)])))
+    if clean is None:
+        return {}
+    batch = (clean.batch.x, clean.target, torch.zeros(1, dtype=torch.int64))
+    return {m.label: _distance(*(explainer.relevance(m, *batch, arithmetic=a) for a in _BOTH)) for m in methods}
+
+
+_BOTH: tuple[Arithmetic, Arithmetic] = ("fp32", "fp64")
+
+
+def _distance(found: Tensor, expected: Tensor) -> float:
+    return float((found - expected).abs().sum() / expected.abs().sum())
 
 
 def _counts(experiment: Experiment, tasks: list[Task]) -> Mapping[str, int]:

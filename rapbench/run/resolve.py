@@ -16,13 +16,15 @@ from rapbench.backends import BACKENDS
 from rapbench.core.cache import cache_folder
 from rapbench.core.catalogue import Call, Catalogue, parse_call
 from rapbench.core.errors import BadConfig
+from rapbench.core.files import File
 from rapbench.core.named import Named
 from rapbench.core.types import Classifier, Dataset, Method, Metric, Training
 from rapbench.datasets import DATASETS
+from rapbench.methods.signals.patterns import Patterns
 from rapbench.metrics import METRICS
 from rapbench.models import family, load_classifier
 from rapbench.run.fit import patterns_for, refuse_unless_generated
-from rapbench.run.plan import Experiment, Study, candidates
+from rapbench.run.plan import Experiment, Study, blocks, candidates
 from rapbench.run.spec import RunSpec
 from rapbench.run.study import STUDIES
 
@@ -33,7 +35,7 @@ _ONLY_WHEN_ASKED = {"degradation"}
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What a spec names, built with its parameters; neither data nor weights have been looked for.
+    """What a spec names, built with its parameters, of which files were read; no data or weights were looked for.
 
     Attributes:
         dataset_name: the data set's name in the catalogue.
@@ -123,32 +125,39 @@ def prepare(spec: RunSpec) -> Experiment:
     chosen, where = settings(spec), device(spec)
     images = dataset(spec.dataset, spec.data_root, chosen.size)
     classifier = network(spec, images.label_space, images)
+    experiment = _experiment(spec, where, chosen, images, classifier)
+    return replace(experiment, methods=tuple(_with_patterns(m, classifier, images) for m in experiment.methods))
+
+
+def rehearse(spec: RunSpec) -> int:
+    """The number of tasks of a run that another machine is to do; all is checked but that machine's device.
+
+    Nothing is downloaded or trained: weights that this takes are left to the run, and a study counts as one task then.
+    """
+    chosen = settings(spec)
+    images = dataset(spec.dataset, spec.data_root, chosen.size)
+    classifier = None if absent(spec) else network(spec, images.label_space, images)
+    if not chosen.study:
+        return len(chosen.methods) * len(blocks(wanted(spec, images)))
+    return len(_experiment(spec, torch.device("cpu"), chosen, images, classifier).tasks()) if classifier else 1
+
+
+def _experiment(
+    spec: RunSpec, where: torch.device, chosen: Settings, images: Dataset, classifier: Classifier
+) -> Experiment:
+    stand_in: Any = (chosen.study,)  # for method and metric alike
     experiment = Experiment(
         spec=spec,
         device=where,
         dataset=images,
         dataset_name=chosen.dataset_name,
         classifier=classifier,
-        methods=() if chosen.study else tuple(_with_patterns(m, classifier, images) for m in chosen.methods),
-        metrics=chosen.metrics,
+        methods=stand_in if chosen.study else chosen.methods,
+        metrics=stand_in if chosen.study else chosen.metrics,
         order=(),
+        study=chosen.study,
     )
-    if (study := chosen.study) is not None:
-        stand_in: Any = (study,)  # for method and metric alike
-        experiment = replace(experiment, methods=stand_in, metrics=stand_in, study=study)
     return replace(experiment, order=candidates(experiment)[: wanted(spec, images)])
-
-
-def rehearse(spec: RunSpec) -> Dataset:
-    """The data set of a run that another machine is to do; all is checked but that machine's device.
-
-    Nothing is downloaded or trained: weights that this takes are left to the run.
-    """
-    chosen = settings(spec)
-    images = dataset(spec.dataset, spec.data_root, chosen.size)
-    if not absent(spec):
-        network(spec, images.label_space, images)
-    return images
 
 
 def wanted(spec: RunSpec, images: Dataset) -> int:
@@ -176,15 +185,18 @@ def label_space(spec: RunSpec) -> str:
 
 
 def named(catalogue: Catalogue, texts: tuple[str, ...]) -> tuple[Named[Any], ...]:
-    """The methods or metrics of some calls, each once."""
+    """The methods or metrics of some calls, each once: files that hold the same make no difference."""
     calls = [parse_call(text) for text in texts]
-    found = {item.label: item for item in (Named(call.name, catalogue.build(call)) for call in calls)}
+    found: dict[str, Named[Any]] = {}
+    for item in (Named(call.name, catalogue.build(call)) for call in calls):
+        found.setdefault(item.folder, item)
     return tuple(found.values())
 
 
 def _refuse_modes_of_cuda(spec: RunSpec) -> None:
-    if spec.precision == "tf32":
-        raise BadConfig("precision tf32 is a mode of CUDA devices; on the CPU use fp32, fp64 or bf16")
+    for name in ("precision", "scoring_precision"):
+        if getattr(spec, name) == "tf32":
+            raise BadConfig(f"{name} tf32 is a mode of CUDA devices; on the CPU use fp32, fp64 or bf16")
 
 
 def _metrics(spec: RunSpec, dataset_name: str, dataset: type[Dataset]) -> tuple[Named[Metric], ...]:
@@ -223,4 +235,5 @@ def _with_patterns(method: Named[Method], classifier: Classifier, images: Datase
     if not _lacks_patterns(method):
         return method
     thing: Any = method.thing
-    return Named(method.name, replace(thing, patterns=patterns_for(classifier, images, cache_folder() / "patterns")))
+    file = File(Patterns, patterns_for(classifier, images, cache_folder() / "patterns"))
+    return Named(method.name, replace(thing, patterns=file), given=frozenset({"patterns"}))

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from rapbench.core.catalogue import nearest, split_calls
 from rapbench.core.errors import BadConfig, DataMissing, UnknownName
 
-Precision = Literal["fp32", "fp64", "tf32", "bf16"]
+Precision = Literal["auto", "fp32", "fp64", "tf32", "bf16"]
 
 
 class RunSpec(BaseModel):
@@ -33,13 +33,19 @@ class RunSpec(BaseModel):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     batch_size: int | None = Field(default=None, ge=1)
     readers: int | None = Field(default=None, ge=0)
-    precision: Precision = "fp32"
+    precision: Precision = "auto"
+    scoring_precision: Literal["same", "fp32", "fp64", "tf32", "bf16"] = "same"
     backend: str = "native"
     out: Path = Path("results/runs")
     save_maps: Path | None = None
     strict: bool = False
     allow_mixed: bool = False
     study: str | None = None
+
+    @property
+    def held_in(self) -> str:
+        """The precision in which the network is held; single methods may need more."""
+        return "fp32" if self.precision == "auto" else self.precision
 
     @field_validator("method", "metric", mode="before")
     @classmethod

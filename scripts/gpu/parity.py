@@ -180,7 +180,7 @@ def baseline(section: Section, scene: Scene) -> None:
 
 def run(options: Mapping[str, object], section: Section) -> dict[str, object]:
     """The document of `rapbench run --json`."""
-    flags = [part for key, value in options.items() for part in (f"--{key}", str(value))]
+    flags = [part for key, value in options.items() for part in (f"--{key.replace('_', '-')}", str(value))]
     done = rapbench(["run", *flags, "--json"], section)
     if done.returncode:
         raise RuntimeError(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "no message")

@@ -161,7 +161,8 @@ def scoring(section: Section, scene: Scene) -> None:
         with arithmetic(kind) as dtype, searching(best.searched):
             net = scene.network(name, dtype=dtype).to(memory_format=LAYOUTS[best.layout])
             explained = scene.explained(lambda x, net=net, dtype=dtype: net(x.to(dtype)), count, best)
-            for metric, steps in ((Perturbation(orders="lerf"), 40), (Degradation(), 100)):
+            steps = 4 if scene.small else 40
+            for metric in (Perturbation(orders="lerf", steps=steps), Degradation(steps=steps)):
                 found = rate(partial(metric, explained), count * steps, scene)
                 scene.rates[f"scoring {name} {kind}"] = max(found, scene.rates.get(f"scoring {name} {kind}", 0))
                 title = type(metric).__name__.lower()

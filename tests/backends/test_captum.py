@@ -32,8 +32,8 @@ SHARED = [name for name in CAPTUM if name in NATIVE]
 REFUSED = {
     "guided_backprop": {"functional", "dense", "depthwise"},
     "deconvnet": {"functional", "dense", "depthwise"},
-    "guided_grad_cam": {"functional", "dense", "bottleneck", "depthwise"},
-    "grad_cam": {"functional", "dense", "bottleneck"},
+    "guided_grad_cam": {"functional", "dense", "depthwise"},
+    "grad_cam": {"functional", "dense"},
     "deeplift_rescale": set(NETWORKS),
     "lrp_epsilon": {"bottleneck", "basic_block", "functional", "dense", "depthwise"},
 }

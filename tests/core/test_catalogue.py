@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from rapbench.datasets import DATASETS
 from rapbench.methods import METHODS
 from rapbench.metrics import METRICS
 from rapbench.models import MODELS
+from rapbench.workers import SCHEDULERS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +46,28 @@ def test_calls_are_joined_by_commas_or_repeated_and_keep_commas_in_brackets() ->
     assert [str(call) for call in calls] == ["rap", "lrp_a2b1(bias=signed, batch_norm=fold)", "mylab.methods:Foo(k=1)"]
 
 
-@pytest.mark.parametrize("text", ["rap(", "rap(steps)", "rap(=3)", "rap(a=1, a=2)", "two words", "a)b("])
+def test_every_call_can_be_read_from_its_own_text() -> None:
+    draw = random.Random(0)
+    for _ in range(2000):
+        values = ("".join(draw.choices("ab1.,()'\"\\= /é\n", k=draw.randrange(8))) for _ in range(draw.randrange(4)))
+        calls = [Call("mylab.methods:Foo", dict(zip("abc", values, strict=False))), Call("rap", {})]
+        assert parse_call(str(calls[0])) == calls[0]
+        assert split_calls([", ".join(map(str, calls))]) == calls
+
+
+def test_plain_values_are_written_without_quotes() -> None:
+    for text in ("rap(a=0.5, b=-2)", "deeplift(reference=a/b-0.npy)", "digit_conversion(pairs=8-3 8-6)"):
+        assert str(parse_call(text)) == text
+    assert str(parse_call('rap(a="it\'s, 1 (of 2)")')) == r"rap(a='it\'s, 1 (of 2)')"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("rap(", "rap(steps)", "rap(=3)", "rap(a=1, a=2)", "two words", "a)b(", "rap(a=)", "rap(a='b)", "rap(a='b'c)"),
+        "rap(" + "a='1(,=" * 300,
+    ],
+)
 def test_a_call_of_another_form_is_refused(text: str) -> None:
     with pytest.raises(BadConfig, match="cannot read"):
         parse_call(text)
@@ -80,7 +103,7 @@ def test_code_from_outside_is_named_by_module_and_class() -> None:
         CATALOGUE.build(Call("collections:OrderedDict", {}))
 
 
-@pytest.mark.parametrize("catalogue", [METHODS, METRICS, DATASETS, MODELS, BACKENDS], ids=lambda c: c.kind)
+@pytest.mark.parametrize("catalogue", [METHODS, METRICS, DATASETS, MODELS, BACKENDS, SCHEDULERS], ids=lambda c: c.kind)
 def test_every_name_leads_somewhere_and_says_what_it_is(catalogue: Catalogue) -> None:
     for name, entry in catalogue.items():
         assert catalogue.load(name) is not None

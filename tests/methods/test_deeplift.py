@@ -14,8 +14,10 @@ from torch import Tensor, nn
 
 from rapbench.core.catalogue import Call
 from rapbench.core.errors import BadConfig, BadData, DataMissing, UnsupportedLayer
+from rapbench.core.files import File
 from rapbench.methods import METHODS
 from rapbench.methods.deeplift import DeepLift, DeepLiftRescale, DeepLiftRevealCancel
+from rapbench.methods.reference import Reference
 from rapbench.models.digits import mnist_cnn
 
 ALL = [DeepLiftRescale, DeepLift, DeepLiftRevealCancel]
@@ -308,6 +310,10 @@ def test_a_pool_between_layer_and_rectifier_keeps_the_sum() -> None:
 # --- references and refusals ------------------------------------------------------------------------------------------
 
 
+def reference(path: Path) -> File[Reference]:
+    return File(Reference, path)
+
+
 def test_a_reference_image_comes_from_an_array_file(tmp_path: Path) -> None:
     net, x, target = network("vgg"), images(), torch.tensor([0, 1, 2])
     array = np.full((3, 32, 32), 0.25)
@@ -318,9 +324,16 @@ def test_a_reference_image_comes_from_an_array_file(tmp_path: Path) -> None:
         method = METHODS.build(Call("deeplift", {"reference": str(tmp_path / name)}))
         assert torch.equal(explained(method, net, x, target), expected)
     np.save(tmp_path / "x0.npy", array + 1)
-    other = DeepLift(reference=str(tmp_path / "x0.npy"))
-    assert other.reference_digest != method.reference_digest
+    other = DeepLift(reference=reference(tmp_path / "x0.npy"))
     assert not torch.equal(explained(other, net, x, target), expected)
+
+
+def test_references_of_one_content_have_one_digest(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.full((3, 2, 2), 0.25))
+    np.savez(tmp_path / "b.npz", np.full((3, 2, 2), 0.25, np.float32))
+    np.save(tmp_path / "c.npy", np.full((3, 1, 4), 0.25))
+    a, b, c = (reference(tmp_path / name).digest for name in ("a.npy", "b.npz", "c.npy"))
+    assert a == b != c
 
 
 def test_a_number_as_typed_is_a_number() -> None:
@@ -330,7 +343,7 @@ def test_a_number_as_typed_is_a_number() -> None:
 
 def test_a_reference_of_the_wrong_shape_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "small.npy", np.zeros((3, 8, 8)))
-    method = DeepLiftRescale(reference=str(tmp_path / "small.npy"))
+    method = DeepLiftRescale(reference=reference(tmp_path / "small.npy"))
     with pytest.raises(BadConfig, match=r"small.npy has shape \(3, 8, 8\), the input \(3, 32, 32\)"):
         explained(method, network("vgg"), images(), torch.tensor([0, 1, 2]))
 
@@ -343,11 +356,11 @@ def test_files_that_hold_no_reference_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "text.npy", np.array(["0"]))
     for name in ("damaged.npy", "damaged.npz", "two.npz", "nan.npy", "text.npy"):
         with pytest.raises(BadData, match=name):
-            DeepLift(reference=str(tmp_path / name))
+            METHODS.build(Call("deeplift", {"reference": str(tmp_path / name)}))
     with pytest.raises(DataMissing, match="no reference file"):
-        DeepLift(reference=str(tmp_path / "missing.npy"))
-    with pytest.raises(BadConfig, match="neither a number nor"):
-        DeepLift(reference="black")
+        METHODS.build(Call("deeplift", {"reference": str(tmp_path / "missing.npy")}))
+    with pytest.raises(BadConfig, match="reference black is neither a number nor"):
+        METHODS.build(Call("deeplift", {"reference": "black"}))
     with pytest.raises(BadConfig, match="reference must be finite"):
         METHODS.build(Call("deeplift", {"reference": "inf"}))
 
@@ -356,3 +369,27 @@ def test_a_layer_without_a_rule_is_named() -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(3072, 4), nn.Sigmoid(), nn.Linear(4, 5)).double()
     with pytest.raises(UnsupportedLayer, match=r"DeepLIFT \(RevealCancel\) has no rule for Sigmoid at node '2'"):
         explained(DeepLiftRevealCancel(), net, images(), torch.tensor([0, 1, 2]))
+
+
+class GlobalMaximum(nn.Module):
+    """A max-pool over whole maps, by the size of its input or by an adaptive pool."""
+
+    def __init__(self, *, adaptive: bool) -> None:
+        super().__init__()
+        self.conv, self.last, self.adaptive = nn.Conv2d(3, 4, 3), nn.Linear(4, 5), adaptive
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.conv(x))
+        function = nn.functional
+        pooled = function.adaptive_max_pool2d(x, 1) if self.adaptive else function.max_pool2d(x, x.shape[2:])
+        return self.last(pooled.flatten(1))
+
+
+@pytest.mark.parametrize("method", [DeepLiftRescale(), DeepLiftRevealCancel(), DeepLift()], ids=lambda m: m.title)
+def test_a_pool_may_take_its_size_from_the_shape_of_its_input(method: DeepLift) -> None:
+    torch.manual_seed(0)
+    net, twin = GlobalMaximum(adaptive=False).double(), GlobalMaximum(adaptive=True).double()
+    twin.load_state_dict(net.state_dict())
+    classes = torch.tensor([0, 1, 2])
+    expected = method(twin, images(), classes, seeds=classes)
+    assert relative(method(net, images(), classes, seeds=classes), expected) < 1e-12

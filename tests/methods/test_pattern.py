@@ -12,8 +12,10 @@ from networks import images, network, relative
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rapbench.core.catalogue import parse_call
+from rapbench.core.catalogue import Call, parse_call
 from rapbench.core.errors import BadConfig, BadWeights, DataMissing, UnsupportedLayer
+from rapbench.core.files import File
+from rapbench.methods import METHODS
 from rapbench.methods.pattern import PatternAttribution, PatternAttributionA, PatternMethod, PatternNet, SignalW
 from rapbench.methods.signals.directions import weighted_layers
 from rapbench.methods.signals.moments import Moments, observed
@@ -36,10 +38,10 @@ def fitted(net: nn.Module, x: Tensor) -> Patterns:
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Path:
-    path = tmp_path / "vgg.safetensors"
-    path.write_bytes(fitted(network("vgg"), images(8)).encoded())
-    return path
+def file(tmp_path: Path) -> File[Patterns]:
+    found = File(Patterns, tmp_path / "vgg.safetensors")
+    found.path.write_bytes(fitted(network("vgg"), images(8)).encoded())
+    return found
 
 
 def slow(net: nn.Module, x: Tensor, target: Tensor, directions: Callable[[str, Tensor], Tensor]) -> Tensor:
@@ -70,9 +72,9 @@ def slow(net: nn.Module, x: Tensor, target: Tensor, directions: Callable[[str, T
     [(PatternNet, "a_plus", False), (PatternAttribution, "a_plus", True), (PatternAttributionA, "a", True)],
 )
 def test_maps_agree_with_a_slow_backward_pass(
-    kind: type[PatternMethod], estimator: Estimator, times_weight: bool, file: Path
+    kind: type[PatternMethod], estimator: Estimator, times_weight: bool, file: File[Patterns]
 ) -> None:
-    net, x, patterns = network("vgg"), images(), Patterns.load(file).tensors[estimator]
+    net, x, patterns = network("vgg"), images(), file.read().tensors[estimator]
     expected = slow(net, x, TARGET, lambda name, w: patterns[name] * (w if times_weight else 1))
     assert expected.abs().max() > 0
     assert relative(kind(patterns=file)(net, x, TARGET, seeds=SEEDS), expected) < 1e-12
@@ -92,14 +94,14 @@ def test_relevance_is_conserved_where_every_unit_is_active_and_nothing_is_padded
     path = tmp_path / "p.safetensors"
     path.write_bytes(fitted(net, images(8)).encoded())
     x = images()
-    relevance = PatternAttribution(patterns=path)(net, x, torch.tensor([2, 2, 2]), seeds=SEEDS)
+    relevance = PatternAttribution(patterns=File(Patterns, path))(net, x, torch.tensor([2, 2, 2]), seeds=SEEDS)
     logits = net(x).detach()[:, 2]
     kept = Patterns.load(path).silent.get("3", ())
     assert 2 not in kept
     assert torch.allclose(relevance.sum((1, 2, 3)), logits)
 
 
-def test_patterns_of_other_weights_are_refused_in_one_line(file: Path) -> None:
+def test_patterns_of_other_weights_are_refused_in_one_line(file: File[Patterns]) -> None:
     net = network("vgg")
     method = PatternAttribution(patterns=file)
     method(net, images(), TARGET, seeds=SEEDS)
@@ -115,16 +117,16 @@ def test_patterns_of_other_weights_are_refused_in_one_line(file: Path) -> None:
         method(nn.Sequential(nn.Flatten(), nn.Linear(3072, 5)).double(), images(), TARGET, seeds=SEEDS)
 
 
-def test_a_file_that_was_written_again_is_read_again(file: Path) -> None:
+def test_a_file_that_was_written_again_is_read_again(file: File[Patterns]) -> None:
     net, method = network("vgg"), PatternNet(patterns=file)
     before = method(net, images(), TARGET, seeds=SEEDS)
-    digest = method.digest
-    file.write_bytes(fitted(net, images(20)).encoded())
+    digest = file.digest
+    file.path.write_bytes(fitted(net, images(20)).encoded())
     assert not torch.equal(method(net, images(), TARGET, seeds=SEEDS), before)
-    assert method.digest == Patterns.load(file).digest != digest
+    assert file.digest == Patterns.load(file.path).digest != digest
 
 
-def test_patterns_fit_in_every_precision_of_the_network(file: Path) -> None:
+def test_patterns_fit_in_every_precision_of_the_network(file: File[Patterns]) -> None:
     net, x = network("vgg"), images()
     double = PatternAttribution(patterns=file)(net, x, TARGET, seeds=SEEDS)
     single = PatternAttribution(patterns=file)(net.float(), x.float(), TARGET, seeds=SEEDS)
@@ -138,10 +140,12 @@ def test_without_patterns_the_error_says_how_to_get_some(tmp_path: Path) -> None
     with pytest.raises(BadConfig, match="PatternNet needs patterns fitted to the network: rapbench fit-patterns"):
         PatternNet()(network("vgg"), images(), TARGET, seeds=SEEDS)
     with pytest.raises(DataMissing, match=r"no pattern file .*none\.safetensors"):
-        PatternNet(patterns=tmp_path / "none.safetensors")(network("vgg"), images(), TARGET, seeds=SEEDS)
+        PatternNet(patterns=File(Patterns, tmp_path / "none.safetensors"))(
+            network("vgg"), images(), TARGET, seeds=SEEDS
+        )
 
 
-@pytest.mark.parametrize("method", [SignalW(), PatternNet(patterns=Path("unread"))])
+@pytest.mark.parametrize("method", [SignalW(), PatternNet(patterns=File(Patterns, Path("unread")))])
 @pytest.mark.parametrize("kind", ["bottleneck", "functional", "dense"])
 def test_networks_with_additions_or_batch_norm_left_are_refused_before_anything_is_read(
     method: PatternMethod, kind: str
@@ -150,5 +154,8 @@ def test_networks_with_additions_or_batch_norm_left_are_refused_before_anything_
         method(network(kind), images(), TARGET, seeds=SEEDS)
 
 
-def test_the_file_is_a_parameter_on_the_command_line() -> None:
-    assert parse_call("pattern_net(patterns=a/b-0.safetensors)").parameters == {"patterns": "a/b-0.safetensors"}
+def test_the_file_is_a_parameter_on_the_command_line(file: File[Patterns]) -> None:
+    call = Call("pattern_net", {"patterns": str(file)})
+    assert METHODS.build(parse_call(str(call))) == PatternNet(patterns=file)
+    with pytest.raises(DataMissing, match=r"no pattern file .*none\.safetensors"):
+        METHODS.build(Call("pattern_net", {"patterns": "none.safetensors"}))

@@ -28,7 +28,9 @@ from rapbench.methods.lrp import (
     LRPAlpha2Beta1,
     LRPEpsilonGammaBox,
     LRPEpsilonPlusFlat,
+    LRPZBeta,
     LRPZero,
+    LRPZPlus,
 )
 from rapbench.methods.rap import RAP
 from rapbench.methods.smooth_grad import SmoothGrad, SmoothGradSquared
@@ -55,16 +57,71 @@ def score(net: nn.Module, x: Tensor, classes: Tensor) -> Tensor:
 )
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_rap_conserves_the_logit_whatever_its_sign(kind: str, options: dict[str, Any]) -> None:
-    if kind == "depthwise" and options.get("batch_norm") != "fold":
-        pytest.skip(
-            "a batch norm loses the relevance of inputs that are exactly 0, as where a depthwise filter sees none"
-        )
     net = network(kind)
+    if RAP(**options).total(net, images(), target(net)) is None and kind == "depthwise":
+        pytest.skip("it promises no sum: a depthwise filter may see nothing")
     for classes in (net(images()).argmax(1), net(images()).argmin(1)):
         if kind == "fire" and (score(net, images(), classes) == 0).any():
             continue  # its logits are means of rectified values: nothing to redistribute
         relevance = RAP(**options)(net, images(), classes, seeds=SEEDS)
         assert relative(relevance.sum((1, 2, 3)), score(net, images(), classes)) < 1e-9
+
+
+class Preactivation(nn.Module):
+    """Rectified maps are pooled and added before a batch norm: many of its inputs are exactly 0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 8, 3)
+        self.norm, self.last = nn.BatchNorm2d(8), nn.Linear(8, 5)
+        nn.init.uniform_(self.norm.bias, -0.5, 0.5)
+        nn.init.uniform_(self.norm.running_mean, 0.1, 0.4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = nn.functional.max_pool2d(torch.relu(self.a(x)), 2)
+        x = nn.functional.avg_pool2d(torch.relu(self.b(x)) + x, 2)
+        return self.last(torch.relu(self.c(torch.relu(self.norm(x)))).mean((2, 3)))
+
+
+def preactivation() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        net = Preactivation().double().eval()
+        nn.init.constant_(net.a.bias, -0.8)  # most positions are silent
+        return net
+
+
+@pytest.mark.parametrize("batch_norm", ["identity", "fold", "official"])
+def test_rap_conserves_the_logit_through_batch_norms_of_zeros_unless_as_published(batch_norm: Any) -> None:
+    net, method = preactivation(), RAP(batch_norm=batch_norm)
+    found = method(net, images(), torch.tensor([0, 1, 2]), seeds=SEEDS).sum((1, 2, 3))
+    assert (method.total(net, images(), torch.tensor([0, 1, 2])) is None) == (batch_norm == "official")
+    assert (relative(found, score(net, images(), torch.tensor([0, 1, 2]))) < 1e-9) == (batch_norm != "official")
+
+
+CONSERVING: list[Any] = [
+    LRPAlpha1Beta0(one_sided="whole"),
+    LRPAlpha2Beta1(one_sided="whole"),
+    LRPAlpha2Beta1(one_sided="whole", batch_norm="identity"),
+    LRPZBeta(one_sided="whole"),
+]
+
+
+@pytest.mark.parametrize("method", CONSERVING, ids=str)
+@pytest.mark.parametrize("kind", [*NETWORKS, "preactivation"])
+def test_lrp_that_passes_on_the_whole_relevance_keeps_its_promise(kind: str, method: LRPAlpha1Beta0) -> None:
+    net = preactivation() if kind == "preactivation" else network(kind)
+    promised = method.total(net, images(), target(net))
+    assert promised is not None
+    assert relative(method(net, images(), target(net), seeds=SEEDS).sum((1, 2, 3)), promised) < 1e-9
+
+
+def test_alpha_beta_promises_no_sum_where_a_unit_without_a_sign_may_lose_or_double_its_relevance() -> None:
+    net = network("depthwise")
+    for method in (LRPAlpha1Beta0(), LRPAlpha2Beta1(), LRPZPlus(), DeepTaylor(one_sided="whole")):
+        assert method.total(net, images(), target(net)) is None
+    lost = LRPAlpha1Beta0()(net, images(), target(net), seeds=SEEDS).sum((1, 2, 3))
+    assert relative(lost, score(net, images(), target(net))) > 0.01
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -149,7 +206,7 @@ def test_grad_cam_agrees_with_captum_on_the_last_feature_maps() -> None:
     found = GradCam()(net, x, classes, seeds=SEEDS[:2]).sum(1, keepdim=True)
     maps = captum.attr.LayerGradCam(net, net.layer4).attribute(x.clone(), target=classes, relu_attributions=True)
     expected = nn.functional.interpolate(maps, x.shape[2:], mode="bilinear", align_corners=False)
-    assert maps.shape == class_activation(trace(net, x), x, classes).shape == (2, 1, 2, 2)
+    assert maps.shape == class_activation(trace(net, x), trace(net, x).values(x), classes).shape == (2, 1, 2, 2)
     assert relative(found, expected) < 1e-9
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -81,6 +82,22 @@ def test_a_column_may_take_another_call_for_a_row() -> None:
     by_rule = scored("lrp_a2b1(bias=innvestigate, batch_norm=rule)", ratios([0.4]), model="resnet50")
     assert entries(panels(folded)["resnet50_all"])["lrp_a2b1"].result is None
     assert entries(panels(folded, by_rule)["resnet50_all"])["lrp_a2b1"].value == 0.4
+
+
+def test_a_row_is_filled_by_a_method_with_the_file_that_it_needs_but_not_by_one_with_a_file_for_a_number(
+    tmp_path: Path,
+) -> None:
+    np.save(tmp_path / "x0.npy", np.zeros((3, 2, 2)))
+    rows = [TABLE.rows[0].model_copy(update={"name": n, "method": n}) for n in ("pattern_attribution", "deeplift")]
+    table = TABLE.model_copy(update={"rows": tuple(rows)})
+    own = stored_cell("pattern_attribution", digest="d")
+    identity = replace(own.identity, method=replace(own.identity.method, parameters={}))
+    typed = replace(own, identity=identity, method="pattern_attribution(patterns=p.safetensors)")
+    needed = Scored(held=held(typed, ratios([0.3])))
+    instead = scored(f"deeplift(reference={tmp_path}/x0.npy)", ratios([0.3]), digest="d")
+    panel = next(p for p in compared(table, [needed, instead], Filter()) if p.column.name == "vgg16_pos")
+    found = entries(panel)
+    assert (found["pattern_attribution"].value, found["deeplift"].value) == (0.3, None)
 
 
 def test_a_row_may_stand_for_any_value_of_a_parameter_but_for_one_at_a_time() -> None:

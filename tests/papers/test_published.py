@@ -123,3 +123,11 @@ def test_the_table_can_be_written_in_every_format(form: Format) -> None:
     text = rendered(document(scored("rap", ratios([0.2, 0.3]))), form)
     assert "0.252" in text
     assert "Integrated Gradients" in text
+
+
+def test_a_row_whose_mean_and_ranks_disagree_is_marked_and_gives_the_median_image() -> None:
+    ours, reference = [0.1] * 19 + [9.0], [0.2] * 20
+    grid = document(scored("rap", ratios(reference)), scored("input_gradient", ratios(ours))).grids[0]
+    assert line(grid, "Input*Gradient")["effect"].endswith("* median -0.100")
+    agreeing = document(scored("rap", ratios(reference)), scored("input_gradient", ratios([0.1] * 20))).grids[0]
+    assert "median" not in line(agreeing, "Input*Gradient")["effect"]

@@ -35,8 +35,7 @@ def test_every_layer_that_relevance_passes_is_seen_from_the_logits_to_the_input(
     assert torch.equal(seen[graph.output], graph(images()) * torch.eye(3, 5))
 
 
-# a depthwise convolution loses what reaches a channel without a single active input
-@pytest.mark.parametrize("name", [name for name in NETWORKS if name != "depthwise"])
+@pytest.mark.parametrize("name", NETWORKS)
 def test_at_a_waist_the_whole_relevance_is_seen(name: str) -> None:
     graph = trace(network(name), images())
     _, seen = explained(RAP(), name)

@@ -102,7 +102,7 @@ def test_alpha_beta_is_its_equation_over_contributions(seen: Node, handling: str
 def test_epsilon_is_its_equation_with_the_bias_in_the_denominator(seen: Node, epsilon: float) -> None:
     r, z, b = torch.randn_like(seen.output), contributions(seen), bias(seen)
     total = z.sum(1, keepdim=True) + b
-    total = total + epsilon * torch.where(total >= 0, 1, -1)
+    total = total + epsilon * torch.where(total >= 0, 1, -1).to(total)  # a product with integers would be float32
     expected = (divided(z, total) * r.flatten(1).unsqueeze(1)).sum(2)
     assert relative(Epsilon(epsilon)(seen, r)[0].flatten(1), expected) < 1e-9
 

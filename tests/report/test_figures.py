@@ -18,7 +18,7 @@ from rapbench.core.errors import BadConfig
 from rapbench.papers.card import Figure as FigureCard
 from rapbench.papers.card import exhibit, exhibits
 from rapbench.report.curves import PerturbationCurves, survival
-from rapbench.report.figures import FIGURES, FORMS, Drawing, FigureKind, label, rendered
+from rapbench.report.figures import FIGURES, FORMS, Drawing, FigureKind, called, label, rendered
 from rapbench.results.store import Held, Rows
 
 FIGURES_OF_PAPERS = {name: found.kind() for name in exhibits() if isinstance(found := exhibit(name), FigureCard)}
@@ -220,3 +220,11 @@ def test_an_order_must_be_one_of_the_two() -> None:
 
     with pytest.raises(BadConfig, match="order=up"):
         FIGURES.build(Call("perturbation", {"order": "up"}))
+
+
+def test_a_figure_calls_a_file_by_its_name_and_what_it_holds() -> None:
+    own = cell("pattern_attribution", digest="0123456789")
+    identity = replace(own.identity, method=replace(own.identity.method, parameters={}))
+    typed = replace(own, identity=identity, method="pattern_attribution(patterns='/far, away/p.safetensors')")
+    assert called(typed) == "PatternAttribution (patterns=p.safetensors 012345)"
+    assert called(cell("lrp_a1b0(bias=signed)", digest="0123456789")) == "LRP α1β0 (bias=signed)"

@@ -7,7 +7,15 @@ import pandas as pd
 import pytest
 
 from rapbench.core.types import Variant
-from rapbench.report.paired import difference, differences, holm, rank_biserial, wilcoxon_p
+from rapbench.report.paired import (
+    bootstrap_p,
+    difference,
+    differences,
+    holm,
+    rank_biserial,
+    resamples_for,
+    wilcoxon_p,
+)
 
 MEAN = Variant(direction="lower", statistics=lambda rows: rows[["a"]].to_numpy(), undefined={})
 MEDIAN = Variant(direction="lower", statistics=lambda rows: rows[["a"]].to_numpy(), average="median", undefined={})
@@ -180,3 +188,19 @@ def test_holm_keeps_the_order_and_never_goes_below_the_raw_value_or_above_one():
     assert (np.diff(adjusted[p_values.argsort()]) >= 0).all()
     order = np.random.default_rng(1).permutation(50)
     assert holm(list(p_values[order])) == list(adjusted[order])
+
+
+def test_a_mean_and_ranks_that_point_in_opposite_directions_are_told_with_the_median_image() -> None:
+    frame = pd.DataFrame({"id": [f"image{i}" for i in range(20)], "a": [-1.0] * 19 + [100.0]})
+    found = difference(MEAN, frame, frame.assign(a=0.0), seed=0)
+    assert found.value > 0 > found.effect_size
+    assert found.is_divided
+    assert found.median == -1
+    assert not difference(MEAN, frame.iloc[:19], frame.assign(a=0.0), seed=0).is_divided
+    assert difference(RATIO, rows(10), rows(10, 1), seed=0).median is None
+
+
+@pytest.mark.parametrize("comparisons", [2, 25, 26, 60, 400])
+def test_the_least_p_value_of_a_bootstrap_reaches_significance_in_any_company(comparisons: int) -> None:
+    least = bootstrap_p(np.ones(resamples_for(comparisons)))
+    assert holm([least] * comparisons)[0] < 0.05

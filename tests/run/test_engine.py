@@ -75,7 +75,7 @@ def test_a_larger_limit_computes_only_the_blocks_it_adds(run: Run) -> None:
     assert value(results, "outside_inside", "all")["n"] == 40
 
 
-def test_a_smaller_limit_reads_the_longer_shard(run: Run) -> None:
+def test_a_smaller_limit_reads_the_longer_file(run: Run) -> None:
     whole, _ = run(limit=20)
     part, computed = run(limit=7)
     assert computed == 0
@@ -169,10 +169,10 @@ def test_a_folder_of_another_spec_is_refused(run: Run, tmp_path: Path) -> None:
         run(limit=40)
 
 
-def test_a_torn_shard_is_computed_again(run: Run, tmp_path: Path) -> None:
+def test_a_torn_file_is_computed_again(run: Run, tmp_path: Path) -> None:
     whole, _ = run()
-    shard = min((tmp_path / "runs").glob("*segmentation*/*.parquet"))
-    shard.write_bytes(shard.read_bytes()[:-20])
+    file = min((tmp_path / "runs").glob("*segmentation*/*.parquet"))
+    file.write_bytes(file.read_bytes()[:-20])
     again, computed = run()
     assert computed == 32
     assert whole == again
@@ -234,13 +234,13 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bytes(tmp_path: Path)
         killed = subprocess.Popen(
             command(tmp_path / "b"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=Path(__file__).parents[1]
         )
-        before = shards(tmp_path / "b")
-        while shards(tmp_path / "b") == before and killed.poll() is None:
+        before = num_files(tmp_path / "b")
+        while num_files(tmp_path / "b") == before and killed.poll() is None:
             time.sleep(0.01)
         time.sleep(draws.uniform(0, 0.3))
         killed.send_signal(signal.SIGKILL)
         killed.wait()
-        partial += 0 < shards(tmp_path / "b") < shards(tmp_path / "a")
+        partial += 0 < num_files(tmp_path / "b") < num_files(tmp_path / "a")
     assert partial, "no kill fell into the middle of the work"
     assert finished(tmp_path / "b") == undisturbed
     for path in (tmp_path / "a").rglob("*.*"):
@@ -248,5 +248,5 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bytes(tmp_path: Path)
             assert (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes() == path.read_bytes()
 
 
-def shards(folder: Path) -> int:
+def num_files(folder: Path) -> int:
     return len(list(folder.glob("*/*.parquet")))

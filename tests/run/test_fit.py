@@ -12,6 +12,7 @@ from doubles import Squares
 from torch import nn
 
 from rapbench.core.errors import BadConfig, SpecMismatch, UnsupportedLayer
+from rapbench.core.files import File
 from rapbench.core.types import Classifier, Sample
 from rapbench.datasets.scenes import Scenes
 from rapbench.methods.pattern import PatternAttribution
@@ -54,7 +55,9 @@ def test_every_image_is_read_once_and_what_is_there_is_not_fitted_again(classifi
     assert len(Counted.read) == 20
     assert [path.name for path in file.parent.iterdir()] == ["p.safetensors"]
     x = classifier.normalised(torch.stack([Squares()[0].image]))
-    relevance = PatternAttribution(patterns=file)(classifier.module, x, torch.tensor([1]), seeds=torch.tensor([0]))
+    relevance = PatternAttribution(patterns=File(Patterns, file))(
+        classifier.module, x, torch.tensor([1]), seeds=torch.tensor([0])
+    )
     assert relevance.shape == x.shape
 
 

@@ -274,6 +274,13 @@ def test_the_script_that_is_printed_is_the_one_that_is_queued(rapbench: Rapbench
     assert copy.read_bytes() == config.read_bytes()
 
 
+def test_a_papers_table_is_submitted_as_it_is_run(rapbench: Rapbench, tmp_path: Path) -> None:
+    images = ["--dataset", "doubles:Squares", "--limit", "64", "--select", "all"]
+    options = ["rap2020/table1", *images, *SMALL[:4], "--method", "rap,random"]
+    script = rapbench("submit", *options, "--out", tmp_path, "--print", "--setup", "module load cuda").stdout
+    assert f"-m rapbench run {' '.join(options)} --out {tmp_path} --shard " in script
+
+
 def test_an_interrupt_waits_until_the_job_is_noted(fake: Fake, tmp_path: Path) -> None:
     fake("sbatch", f"kill -INT {os.getpid()}; sleep 0.5; echo 78")
     job = Job(scheduler="slurm", command=["x"], shards=2, folder=tmp_path, resources=Resources())

@@ -24,7 +24,7 @@ def correlation(layer: Weighted, x: Tensor, r: Tensor) -> Tensor:
     if not isinstance(layer, Convolution):
         return r.flatten(0, -2).t() @ x.flatten(0, -2)
     zeros, wanted = [0] * len(layer.stride), [False, True, False]
-    weight = layer.weight.new_empty(r.shape[1], *layer.weight.shape[1:])
+    weight = r.new_empty(r.shape[1], *layer.weight.shape[1:])
     gradient: Tensor = torch.ops.aten.convolution_backward(
         r, x, weight, None, layer.stride, layer.padding, layer.dilation, False, zeros, layer.groups, wanted
     )[1]
@@ -34,8 +34,8 @@ def correlation(layer: Weighted, x: Tensor, r: Tensor) -> Tensor:
 class Moments:
     """Running sums of one layer over its samples: (patch x, output y with bias) at every position of every image.
 
-    Products of a batch are formed in the network's own precision and added up in float64. Zero padding is part of a
-    patch. O units in G groups, whose weights have the shape (O, ...):
+    Products are formed and added up in float64: covariances are small differences of large sums. Zero padding is part
+    of a patch. O units in G groups, whose weights have the shape (O, ...):
 
     Attributes:
         count: () number of samples a unit.
@@ -58,6 +58,7 @@ class Moments:
     @torch.no_grad()
     def add(self, x: Tensor, y: Tensor) -> None:
         """Counts a batch: inputs (N, ...) and outputs (N, ..., with the bias) of the layer."""
+        x, y = x.double(), y.double()
         axis = 1 if isinstance(self.layer, Convolution) else y.dim() - 1
         on = (y > 0).to(y.dtype)
         terms = torch.stack([y, on, y * on], axis + 1).flatten(axis, axis + 1)

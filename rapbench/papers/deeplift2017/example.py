@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import fields
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,7 @@ def example(held: Sequence[Held], data_root: Path | None, image_id: str) -> Draw
 
     Raises:
         DataMissing: the data set has no such image.
-        SpecMismatch: the network that would be used is not that of the rows.
+        SpecMismatch: the network or a file that would be used is not that of the rows.
     """
     import pandas as pd
 
@@ -68,14 +67,19 @@ def _masked(held: Held, classifier: Classifier, image: Tensor, image_id: str) ->
     import torch
 
     from rapbench.backends import BACKENDS
+    from rapbench.core.catalogue import parse_call
+    from rapbench.core.errors import SpecMismatch
+    from rapbench.core.named import Named
     from rapbench.core.seeds import image_seed
     from rapbench.metrics.digit_conversion import DigitConversion, erased
     from rapbench.papers.deeplift2017.figure4 import MaskedDigit
     from rapbench.report.figures import called
 
     identity = held.cell.identity
-    cls = BACKENDS.load(identity.method.backend).load(identity.method.name)
-    method = cls(**dict(_own(cls, identity.method.parameters)))
+    call = parse_call(held.cell.method)
+    method = BACKENDS.load(identity.method.backend).build(call)
+    if Named(call.name, method).digest != identity.method.digest:
+        raise SpecMismatch(f"a file of {call} holds something else than when the rows were stored: run again")
     metric = DigitConversion(**identity.metric.parameters)
     x, seeds = classifier.normalised(image), torch.tensor([image_seed(identity.seed, image_id)])
     black = torch.tensor(classifier.black()).to(x).view(-1, 1, 1)
@@ -91,9 +95,3 @@ def _masked(held: Held, classifier: Classifier, image: Tensor, image_id: str) ->
     return MaskedDigit(
         title=called(held.cell), scores={k: s[0].numpy() for k, s in scores.items()}, erased=gone, drops=drops
     )
-
-
-def _own(cls: type, parameters: Any) -> Iterator[tuple[str, Any]]:
-    """The parameters that its constructor takes."""
-    taken = {field.name for field in fields(cls) if field.init}
-    return ((key, value) for key, value in parameters.items() if key in taken)

@@ -1,0 +1,33 @@
+"""A network as metrics ask it: for the logits of any number of inputs, in an arithmetic of its own."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from rapbench.run.batches import Batches
+
+DTYPES = {"bf16": torch.bfloat16, "fp64": torch.float64}
+"""What networks and inputs are cast to, by precision; float32 by any other."""
+
+
+class Scorer:
+    """Logits (M, K), float32 or float64, of inputs (M, C, H, W), without gradients, in batches that fit."""
+
+    def __init__(self, module: nn.Module, precision: str, batches: Batches) -> None:
+        self.precision = precision
+        self.dtype = DTYPES.get(precision, torch.float32)
+        self.wide = torch.promote_types(self.dtype, torch.float32)
+        self.module = module.to(self.dtype)
+        self.batches = batches
+
+    def __call__(self, x: Tensor) -> Tensor:
+        set_products(self.precision)
+        return self.batches.map(lambda part: self.module(part.to(self.dtype)).to(self.wide), x)
+
+
+def set_products(precision: str) -> None:
+    """float32 products are exact unless tf32 is asked for: ties and signs near zero depend on it."""
+    allow = precision == "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = allow
+    torch.backends.cudnn.allow_tf32 = allow
