@@ -105,14 +105,26 @@ class BatchNorm(Layer):
         return scale, shift if self.bias is None else shift + self.bias
 
     def applied(self, x: Tensor) -> Tensor:
-        """X · scale + shift, spelled out where a gradient is wanted.
+        """X · scale + shift."""
+        normalised: Tensor = _Normalised.apply(x, self)
+        return normalised
 
-        PyTorch's own gradient is wrong for a single image whose strides do not tell in which order its values lie.
-        """
-        if not (x.requires_grad and torch.is_grad_enabled()):
-            return functional.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
-        scale, shift = (values.view(-1, *[1] * (x.dim() - 2)) for values in self.affine())
-        return torch.addcmul(shift, x, scale)
+
+class _Normalised(torch.autograd.Function):
+    """Batch norm whose gradient is its scale.
+
+    PyTorch's own gradient is wrong for a single image whose strides do not tell in which order its values lie.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, layer: BatchNorm) -> Tensor:
+        ctx.scale = layer.affine()[0].to(x.dtype)
+        return functional.batch_norm(x, layer.running_mean, layer.running_var, layer.weight, layer.bias, eps=layer.eps)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (gradient,) = gradients
+        return gradient * ctx.scale.view(-1, *[1] * (gradient.dim() - 2)), None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

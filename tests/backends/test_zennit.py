@@ -136,7 +136,7 @@ REFUSED = {
     "a functional ReLU": (lambda: Between(torch.relu), "relu", "this is a function"),
     "a functional pool": (lambda: Between(lambda x: functional.avg_pool2d(x, 2)), "avg_pool2d", "this is a function"),
     "a mean": (lambda: Between(lambda x: x.mean((2, 3), keepdim=True).expand(-1, -1, 2, 2)), "mean", "a function"),
-    "an addition": (lambda: Between(lambda x: x + x.flip(0)), "flip|add", "no rule|residual blocks"),
+    "an addition": (lambda: Between(lambda x: x + x.flip(2)), "flip|add", "no rule|residual blocks"),
     "a residual addition": (lambda: Between(Residual()), "add", "torchvision's residual blocks only"),
     "another block": (lambda: Between(Scaled(6, 6)), "iadd|add|mul", "residual blocks only|no rule"),
     "a reused layer": (lambda: Between(reused()), "Conv2d", "runs more than once"),
