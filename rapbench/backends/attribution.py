@@ -15,7 +15,7 @@ from rapbench.core.errors import BadConfig, first_line
 from rapbench.core.seeds import image_seed
 from rapbench.core.types import Method
 from rapbench.methods import METHODS
-from rapbench.methods.arithmetic import Arithmetic, Demanding, explained, wanted
+from rapbench.methods.arithmetic import Arithmetic, explained, wanted
 from rapbench.relprop.checked import GradientsPass, verify
 from rapbench.relprop.closeness import is_close
 from rapbench.relprop.graph import Graph
@@ -53,12 +53,11 @@ def attribute(
         if check:
             _check(subject, refusal, model, x, logits)
         seeds = torch.tensor([image_seed(seed, str(n)) for n in range(len(x))])
-        own = backend == "native" and call.name in METHODS
-        if x.dtype == torch.float64 or not isinstance(explain, Demanding):
-            return explain(subject if own else model, x, index, seeds=seeds).detach().to(x.dtype)
-        graph = trace(subject, x)
-        chosen = wanted(explain, graph) if precision == "auto" else cast("Arithmetic", precision)
-        return explained(explain, graph, x, index, seeds=seeds, arithmetic=chosen).to(x.dtype)
+        if backend != "native" or call.name not in METHODS or not isinstance(subject, Graph):
+            return explain(model, x, index, seeds=seeds).detach().to(x.dtype)
+        chosen = wanted(explain, subject) if precision == "auto" else cast("Arithmetic", precision)
+        arithmetic = "fp32" if x.dtype == torch.float64 else chosen
+        return explained(explain, subject, x, index, seeds=seeds, arithmetic=arithmetic).detach().to(x.dtype)
 
 
 def _check_types(model: object, x: object) -> None:

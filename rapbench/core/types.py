@@ -109,6 +109,14 @@ class Classifier:
         mean, std = (images.new_tensor(v).view(1, -1, 1, 1) for v in (self.mean, self.std))
         return (images - mean) / std
 
+    def example(self) -> Tensor:
+        """Noise (2, C, H, W) of the shape, type and device of what the network takes."""
+        import torch
+
+        like = next(self.module.parameters())
+        shape = (2, len(self.mean), self.size, self.size)
+        return torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(like)
+
     def black(self) -> tuple[float, ...]:
         """What a black pixel is in network space, per channel."""
         return tuple(-m / s for m, s in zip(self.mean, self.std, strict=True))

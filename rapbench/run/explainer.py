@@ -7,7 +7,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rapbench.core.allocator import keep_freed_memory
 from rapbench.core.named import Named
@@ -47,7 +47,7 @@ class Explainer:
     """
 
     def __init__(self, experiment: Experiment, *, check: bool = True) -> None:
-        self.experiment = experiment
+        self.experiment, self.check = experiment, check
         spec, device = experiment.spec, experiment.device
         if device.type == "cpu":
             keep_freed_memory()
@@ -59,7 +59,6 @@ class Explainer:
         self.classify = Scorer(self.module, spec.held_in, batches)
         self.dtype, self.wide = self.classify.dtype, self.classify.wide
         self.graph: Graph | None = None
-        self.checked = not check
 
     def classified(self, loaded: Loaded) -> Classified | None:
         """The block's images classified; None where none could be read."""
@@ -71,13 +70,12 @@ class Explainer:
 
     def explained(self, method: Named[Method], clean: Classified) -> Explained:
         """The block's images explained for the predicted class."""
-        self._check(clean)
-        arithmetic = self.experiment.arithmetic(method)
+        subject, arithmetic = self.subject(method, clean), self.experiment.arithmetic(method)
 
         def explain(x: Tensor, target: Tensor, seeds: Tensor) -> Tensor:
             set_products(self.experiment.spec.held_in)
             return self.explaining.map(
-                lambda *part: self.relevance(method, *part, arithmetic=arithmetic), *(x, target, seeds)
+                lambda *part: self.relevance(method, subject, *part, arithmetic=arithmetic), *(x, target, seeds)
             )
 
         return Explained(
@@ -104,27 +102,32 @@ class Explainer:
             seeds=torch.tensor([image_seed(self.experiment.spec.seed, sample.id) for sample in samples]),
         )
 
-    def traced(self, x: Tensor) -> Graph:
-        """The network's graph, for inputs of the shape and type of `x`."""
-        if self.graph is None:
-            self.graph = trace(self.module, x)
-        return self.graph
-
-    def _check(self, clean: Classified) -> None:
-        """Whether the graph is the network, on the first image; once."""
-        if not self.checked:
-            x = clean.batch.x[:2].to(self.dtype)
-            verify(self.traced(x), self.module, x, clean.logits[:2].to(self.dtype))
-            self.checked = True
-
     def relevance(
-        self, method: Named[Method], x: Tensor, target: Tensor, seeds: Tensor, *, arithmetic: Arithmetic
+        self,
+        method: Named[Method],
+        subject: nn.Module,
+        x: Tensor,
+        target: Tensor,
+        seeds: Tensor,
+        *,
+        arithmetic: Arithmetic,
     ) -> Tensor:
-        """A method's maps (N, C, H, W), float32 or float64, of a batch that fits."""
+        """A method's maps (N, C, H, W) of its subject, float32 or float64, of a batch that fits."""
         x = x.to(self.dtype)
+        if not isinstance(subject, Graph):
+            return method.thing(subject, x, target, seeds=seeds).to(self.wide)
+        return explained(method.thing, subject, x, target, seeds=seeds, arithmetic=arithmetic).to(self.wide)
+
+    def subject(self, method: Named[Method], clean: Classified) -> nn.Module:
+        """What a method explains: for our own the traced network, compared with the network on the first batch."""
         if self.experiment.spec.backend != "native" or method.name not in METHODS:
-            return method.thing(self.module, x, target, seeds=seeds).to(self.wide)
-        return explained(method.thing, self.traced(x), x, target, seeds=seeds, arithmetic=arithmetic).to(self.wide)
+            return self.module
+        if self.graph is None:
+            x = clean.batch.x[:2].to(self.dtype)
+            self.graph = trace(self.module, x)
+            if self.check:
+                verify(self.graph, self.module, x, clean.logits[:2].to(self.dtype))
+        return self.graph
 
     def _labels(self, samples: Sequence[Sample]) -> Tensor:
         labels = [-1 if sample.label is None else sample.label for sample in samples]

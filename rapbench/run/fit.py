@@ -23,7 +23,7 @@ from rapbench.methods.signals.patterns import Patterns
 from rapbench.relprop.layers import Weighted
 from rapbench.relprop.trace import trace
 from rapbench.results.store import write_whole
-from rapbench.run.reading import Images, cut, example, inputs
+from rapbench.run.reading import Images, cut, inputs
 
 _LOG = logging.getLogger(__name__)
 BATCH = {"cpu": 8, "cuda": 32}
@@ -61,7 +61,7 @@ def fit(
     if file.exists():
         return _found(file, source)
     sums = moments(classifier, images, device=device, partial=_partial(file, source), progress=progress)
-    patterns = Patterns.fitted(trace(classifier.module, example(classifier)), sums, source)
+    patterns = Patterns.fitted(trace(classifier.module, classifier.example()), sums, source)
     _report(patterns, images)
     write_whole(file, patterns.encoded())
     for leftover in file.parent.glob(f".{file.name}.*.partial"):
@@ -122,7 +122,7 @@ def moments(
         progress: told how many more images are done.
     """
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    graph = trace(classifier.module.to(device), example(classifier)).folded()
+    graph = trace(classifier.module.to(device), classifier.example()).folded()
     weighted = weighted_layers(graph, "fit-patterns")
     sums = {name: Moments(layer) for name, layer in weighted.items() if layers is None or name in layers}
 

@@ -22,7 +22,6 @@ from rapbench.relprop.graph import Graph
 from rapbench.relprop.trace import trace
 from rapbench.results.cell import Cell, DatasetIdentity, Identity, MethodIdentity, MetricIdentity, ModelIdentity
 from rapbench.results.store import Block, BlockFile, Columns, Store, covers
-from rapbench.run.reading import example
 from rapbench.run.spec import RunSpec
 
 BLOCK_SIZE = 32
@@ -191,7 +190,7 @@ class Experiment:
 
     @cached_property
     def _graph(self) -> Graph:
-        return trace(self.classifier.module, example(self.classifier))
+        return trace(self.classifier.module, self.classifier.example())
 
     def _scoring(self, method: Named[Method], block: Block) -> tuple[Named[Metric], ...]:
         """The metrics that score a method on a block."""

@@ -101,7 +101,10 @@ def residuals(experiment: Experiment) -> Mapping[str, float]:
     if clean is None:
         return {}
     batch = (clean.batch.x, clean.target, torch.zeros(1, dtype=torch.int64))
-    return {m.label: _distance(*(explainer.relevance(m, *batch, arithmetic=a) for a in _BOTH)) for m in methods}
+    return {
+        m.label: _distance(*(explainer.relevance(m, explainer.subject(m, clean), *batch, arithmetic=a) for a in _BOTH))
+        for m in methods
+    }
 
 
 _BOTH: tuple[Arithmetic, Arithmetic] = ("fp32", "fp64")

@@ -73,13 +73,6 @@ def inputs(
         yield block, classifier.normalised((torch.stack(images) if images else nothing).to(device))
 
 
-def example(classifier: Classifier) -> Tensor:
-    """Noise (2, C, H, W) of the shape, type and device of what a network takes."""
-    like = next(classifier.module.parameters())
-    shape = (2, len(classifier.mean), classifier.size, classifier.size)
-    return torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(like)
-
-
 def readers_beside(device: torch.device) -> int:
     """How many processes read for a device: one a core beside a GPU; none beside a CPU, which has work of its own."""
     return min(_MOST_READERS, os.cpu_count() or 1) if device.type == "cuda" else 0

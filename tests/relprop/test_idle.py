@@ -62,7 +62,7 @@ def explained(name: str, model: nn.Module) -> Tensor:
 
 
 def assert_unchanged(name: str, kind: str, choice: Callable[[int], list[Insertion]]) -> None:
-    graph = trace(network(kind), images())
+    graph = trace(network(kind), images(2))
     with torch.no_grad():
         longer = inserted(graph, images(2), choice)
     expected, found = explained(name, graph), explained(name, longer)

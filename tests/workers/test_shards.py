@@ -209,6 +209,7 @@ def command(out: Path, *more: str) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_workers_killed_at_twenty_random_moments_end_with_the_bytes_of_an_undisturbed_run(tmp_path: Path) -> None:
     def finished(out: Path) -> Any:
         done = subprocess.run(command(out, "--json"), capture_output=True, text=True, check=True, cwd=TESTS)
@@ -218,22 +219,35 @@ def test_workers_killed_at_twenty_random_moments_end_with_the_bytes_of_an_undist
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         return subprocess.Popen(command(tmp_path / "b", "--shard", f"{k}/3"), cwd=TESTS, **quiet)
 
-    undisturbed, draws, kills, partial = finished(tmp_path / "a"), random.Random(0), 0, 0
-    order = [2, 0, 1]
-    running = {k: start(k) for k in order}
-    while kills < 20:
-        time.sleep(draws.uniform(0, 1.5))
-        k = draws.choice(order)
-        running[k].send_signal(draws.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM]))
-        running[k].wait()
-        kills += 1
-        partial += 0 < len(contents(tmp_path / "b")) < len(contents(tmp_path / "a"))
-        if draws.random() < 0.3 and (held := sorted((tmp_path / "b").glob("*/*.parquet"))):
-            draws.choice(held).write_bytes(b"torn")
-        running[k] = start(k)
-    assert partial, "no kill fell into the middle of the work"
-    for process in running.values():
-        assert process.wait() == 0
+    def num_files() -> int:
+        return len(list((tmp_path / "b").glob("*/*.parquet")))
+
+    def progress(seconds: float) -> None:
+        """Waits for another file; not for ever, since all may be there."""
+        before, limit = num_files(), time.monotonic() + seconds
+        while num_files() <= before and time.monotonic() < limit:
+            time.sleep(0.01)
+
+    undisturbed, draws, partial = finished(tmp_path / "a"), random.Random(0), 0
+    running = {k: start(k) for k in (2, 0, 1)}
+    try:
+        for kill in range(20):
+            if kill % 4 == 0:
+                progress(seconds=30)
+            time.sleep(draws.uniform(0, 1.5))
+            k = draws.choice([2, 0, 1])
+            running[k].send_signal(draws.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM]))
+            running[k].wait()
+            partial += 0 < num_files() < len(contents(tmp_path / "a"))
+            if draws.random() < 0.3 and (held := sorted((tmp_path / "b").glob("*/*.parquet"))):
+                draws.choice(held).write_bytes(b"torn")
+            running[k] = start(k)
+        assert partial, "no kill fell into the middle of the work"
+        assert [process.wait() for process in running.values()] == [0, 0, 0]
+    finally:
+        for process in running.values():
+            process.kill()
+            process.wait()
     assert finished(tmp_path / "b") == undisturbed
     assert contents(tmp_path / "b") == contents(tmp_path / "a")
 

@@ -21,7 +21,7 @@ from rapbench.methods.signals.quality import Correlations, Directions, Samples, 
 from rapbench.relprop.layers import Convolution, Weighted
 from rapbench.relprop.trace import trace
 from rapbench.run.fit import BATCH, moments
-from rapbench.run.reading import Images, cut, example, inputs
+from rapbench.run.reading import Images, cut, inputs
 
 if TYPE_CHECKING:
     from rapbench.results.store import Block, Columns
@@ -142,7 +142,7 @@ class SignalQuality:
                 found = samples(layer, x, y, self.positions, generators[layer.name])
                 sinks[layer.name].add(found.of(units[layer.name]))
 
-        network = observed(trace(classifier.module, example(classifier)).folded(), see)
+        network = observed(trace(classifier.module, classifier.example()).folded(), see)
         device = next(classifier.module.parameters()).device
         blocks = cut(images.start, images.stop, BATCH[device.type])
         for block, x in inputs(classifier, images.dataset, blocks, device):
@@ -162,7 +162,7 @@ class _Draws:
 
 
 def _layers(classifier: Classifier) -> list[str]:
-    return list(weighted_layers(trace(classifier.module, example(classifier)).folded(), "signal quality"))
+    return list(weighted_layers(trace(classifier.module, classifier.example()).folded(), "signal quality"))
 
 
 def _sets(experiment: Experiment) -> tuple[Images, Images, Images]:
