@@ -174,25 +174,35 @@ class Dense(Weighted):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Convolution(Weighted):
-    """Convolution with zero padding, in any number of dimensions, with strides, dilation and groups."""
+    """Convolution with zero padding, in any number of dimensions, with strides, dilation and groups.
+
+    Attributes:
+        padding: zeros on either side of each dimension.
+        more: zeros besides where the two sides differ, as `torch.nn.functional.pad` takes them.
+    """
 
     stride: tuple[int, ...]
     padding: tuple[int, ...]
     dilation: tuple[int, ...]
     groups: int
+    more: tuple[int, ...] = ()
+
+    def padded(self, x: Tensor) -> Tensor:
+        """The input with the zeros that one side has more than the other."""
+        return functional.pad(x, self.more) if self.more else x
 
     def product(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """W * x + b; without b unless it is given."""
-        zeros = [0] * len(self.stride)
+        zeros, x = [0] * len(self.stride), self.padded(x)
         return torch.convolution(x, weight, bias, self.stride, self.padding, self.dilation, False, zeros, self.groups)
 
     def adjoint(self, r: Tensor, weight: Tensor, x: Tensor) -> Tensor:
         """Wᵀ * r, of the shape of `x`."""
-        zeros, wanted = [0] * len(self.stride), [True, False, False]
+        zeros, wanted, x = [0] * len(self.stride), [True, False, False], self.padded(x)
         gradient: Tensor = torch.ops.aten.convolution_backward(
             r, x, weight, None, self.stride, self.padding, self.dilation, False, zeros, self.groups, wanted
         )[0]
-        return gradient
+        return functional.pad(gradient, [-n for n in self.more]) if self.more else gradient
 
     def bias_shape(self, y: Tensor) -> list[int]:
         """Biases line up with the channels."""
