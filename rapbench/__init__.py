@@ -34,9 +34,9 @@ def attribute(
         method: a name of `rapbench list methods`, also with parameters in brackets, or `module:Class`.
         backend: where the method comes from.
         seed: seed of methods that draw; image n of the batch draws from a hash of the seed and n.
-        precision: 'auto' computes in the type of `x` and, where a method needs it on this network, the forward pass or
-            everything in float64. 'fp32' never does; 'fp64-forward' and 'fp64' always do, for methods that propagate
-            relevance.
+        precision: 'auto' computes in the type of `x`, float32 at least, and where a method needs it on this network the
+            forward pass or everything in float64. 'fp32' never does; 'fp64-forward' and 'fp64' always do, for methods
+            that propagate relevance.
         check: compare what is explained with the network on one image first: the same logits, layer by layer.
         parameters: the method's own parameters, for example `steps=50`.
 

@@ -45,7 +45,7 @@ TIMM = (
 )
 LARGEST = 150_000_000
 """Parameters above which a network is left out."""
-SMALLEST, INCEPTION = 64, 80
+SMALLEST, INCEPTION = 32, 80
 BOUND, TOTAL = 1e-7, 1e-6
 """By what share a map of one image may differ from that of two, and a sum from what is promised."""
 
@@ -64,7 +64,7 @@ def of_torchvision() -> Iterator[Subject]:
     """Every classifier of torchvision."""
     for name in models.list_models(module=models):
         options: dict[str, object] = {}
-        side = INCEPTION if "inception" in name else SMALLEST
+        side = INCEPTION if name in {"inception_v3", "alexnet"} else SMALLEST
         if name.startswith("vit"):
             options = {"image_size": 2 * int(name.rpartition("_")[2])}
             side = int(str(options["image_size"]))
@@ -81,7 +81,9 @@ def of_timm() -> Iterator[Subject]:
 
     for name in TIMM:
         about = timm.get_pretrained_cfg(name)
-        side = about.input_size[1] if about.fixed_input_size else max(SMALLEST, (about.min_input_size or (0, 0, 0))[1])
+        side = (
+            about.input_size[1] if about.fixed_input_size else max(2 * SMALLEST, (about.min_input_size or (0, 0, 0))[1])
+        )
         side = INCEPTION if name.startswith("inception") else side
         yield Subject("timm", name, side, lambda name=name: timm.create_model(name, pretrained=False))
 
@@ -99,9 +101,9 @@ def lively(net: nn.Module) -> nn.Module:
 
 
 def size_of(subject: Subject) -> int:
-    """Number of parameters, counted without making them."""
-    with torch.device("meta"):
-        return sum(parameter.numel() for parameter in subject.build().parameters())
+    """Number of parameters, as torchvision says it; timm's are chosen small."""
+    about = models.get_model_weights(subject.name).DEFAULT.meta if subject.library == "torchvision" else {}
+    return int(about.get("num_params", 0))
 
 
 def outcomes(subject: Subject) -> list[str]:

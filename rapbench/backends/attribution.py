@@ -57,7 +57,10 @@ def attribute(
             return explain(model, x, index, seeds=seeds).detach().to(x.dtype)
         chosen = wanted(explain, subject) if precision == "auto" else cast("Arithmetic", precision)
         arithmetic = "fp32" if x.dtype == torch.float64 else chosen
-        return explained(explain, subject, x, index, seeds=seeds, arithmetic=arithmetic).detach().to(x.dtype)
+        wide = torch.promote_types(x.dtype, torch.float32)  # a type of few digits is for weights, not for sums
+        subject = subject if wide == x.dtype else subject.widened(wide)
+        found = explained(explain, subject, x.to(wide), index, seeds=seeds, arithmetic=arithmetic)
+        return found.detach().to(x.dtype)
 
 
 def _check_types(model: object, x: object) -> None:

@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from rapbench.core.errors import UnsupportedLayer
 from rapbench.relprop.closeness import is_close
 from rapbench.relprop.graph import Graph
-from rapbench.relprop.layers import Input, Layer, Size, Weighted
+from rapbench.relprop.layers import Layer, Size, Weighted
 from rapbench.relprop.lowering import described
 from rapbench.relprop.places import Places
 from rapbench.relprop.recording import name_of, recorded
@@ -35,19 +35,15 @@ def verify(graph: Graph, model: nn.Module, x: Tensor, logits: Tensor) -> None:
     Raises:
         UnsupportedLayer: names the first layer that differs or that no gradient passes.
     """
-    x, logits = (t if _is_bound(graph) else t[:1] for t in (x, logits))
+    x = graph.sample(x)
     with torch.inference_mode(mode=False), torch.enable_grad(), torch.autocast(x.device.type, enabled=False):
         values = graph.values(x.detach().clone().requires_grad_())
     with torch.inference_mode(mode=False), torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-        if not is_close(values[graph.output], logits):
+        if not is_close(values[graph.output], logits[: len(x)]):
             raise UnsupportedLayer(f"the traced network differs from {_first_difference(graph, model, x, values)}")
         for n in graph.carrying():
             _check_gradient(graph, n, values)
             _check_product(graph.layers[n], values, n)
-
-
-def _is_bound(graph: Graph) -> bool:
-    return any(isinstance(layer, Input) and layer.images is not None for layer in graph.layers)
 
 
 def _check_gradient(graph: Graph, n: int, values: list[Any]) -> None:

@@ -27,6 +27,7 @@ from rapbench.relprop.layers import (
     Size,
     Weighted,
 )
+from rapbench.relprop.replay import Replay
 
 _LARGE = 2**19
 """Elements of an image's maps from which on temporaries for a whole batch would no longer fit into a CPU's caches."""
@@ -62,7 +63,7 @@ class Node:
         with torch.enable_grad():
             inputs = tuple(x.detach().requires_grad_() for x in self.inputs)
             output = self.layer.function(*inputs, *self.sizes)
-        return torch.autograd.grad(output, inputs, r)
+        return torch.autograd.grad(output, inputs, r, materialize_grads=True)  # zeros where nothing is left of one
 
 
 class Rule(Protocol):
@@ -146,6 +147,11 @@ class Graph(nn.Module):
     def has(self, kind: type[Layer]) -> bool:
         """Whether relevance passes a layer of a kind."""
         return any(isinstance(self.layers[n], kind) for n in self.carrying())
+
+    def sample(self, x: Tensor) -> Tensor:
+        """The first image; all of them where the network takes no other number."""
+        bound = any(isinstance(layer, Input) and layer.images is not None for layer in self.layers)
+        return x if bound else x[:1]
 
     def consumers(self, position: int) -> list[int]:
         """Positions of the layers that read a value as a tensor."""
@@ -254,7 +260,7 @@ def _same(x: Tensor) -> Tensor:
 
 def _converted(layer: Layer, dtype: torch.dtype) -> Layer:
     if not isinstance(layer, Weighted | BatchNorm):
-        return layer
+        return replace(layer, function=layer.function.to(dtype)) if isinstance(layer.function, Replay) else layer
     tensors = {key: t.detach().to(dtype) for key in _TENSORS if (t := getattr(layer, key, None)) is not None}
     other = replace(layer, **tensors)
     return replace(other, function=other.applied)

@@ -19,7 +19,7 @@ _ROUNDINGS = 8
 
 def prepared(model: nn.Module, x: Tensor, *, fold: bool = False) -> Graph:
     """The network as rules see it: layers that do nothing are identities, and batch norms are folded where wanted."""
-    graph = trace(model, x.to(next((t.dtype for t in model.parameters()), x.dtype)))  # x may ask for wider arithmetic
+    graph = trace(model, x)
     graph = graph.derived(x.shape[1:], lambda: settled(graph, x))
     return graph.derived("folded", graph.folded) if fold else graph
 
@@ -30,7 +30,7 @@ def settled(graph: Graph, x: Tensor) -> Graph:
 
     That is a pool over single values, a batch norm of scale 1 and shift 0, or rearrangements that undo each other.
     """
-    values = graph.values(x[:1].to(graph.dtype or x.dtype))
+    values = graph.values(graph.sample(x).to(graph.dtype or x.dtype))
     layers = list(graph.layers)
     for n in range(len(layers)):
         for chain in _chains(graph, n):

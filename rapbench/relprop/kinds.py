@@ -26,10 +26,11 @@ from rapbench.relprop.layers import (
 )
 from rapbench.relprop.templates import Ref, leaves
 
+CASTS = ("to", "type", "type_as", "float", "double", "half", "bfloat16", "to_copy")
 _IDENTITIES = (
     *("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout", "feature_dropout"),
     *("contiguous", "clone", "detach", "data", "alias", "requires_grad", "positive"),
-    *("to", "type", "type_as", "float", "double", "half", "bfloat16", "cpu", "cuda", "to_copy"),
+    *CASTS,
 )
 _REARRANGEMENTS = (
     *("flatten", "unflatten", "view", "reshape", "view_as", "reshape_as", "ravel", "squeeze", "unsqueeze"),

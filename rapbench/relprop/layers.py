@@ -105,12 +105,26 @@ class BatchNorm(Layer):
         return scale, shift if self.bias is None else shift + self.bias
 
     def applied(self, x: Tensor) -> Tensor:
-        """X · scale + shift.
+        """X · scale + shift."""
+        normalised: Tensor = _Normalised.apply(x, self)
+        return normalised
 
-        PyTorch's own gradient is wrong for a single image whose strides do not tell in which order its values lie.
-        """
-        scale, shift = (values.view(-1, *[1] * (x.dim() - 2)) for values in self.affine())
-        return torch.addcmul(shift, x, scale)
+
+class _Normalised(torch.autograd.Function):
+    """Batch norm whose gradient is its scale.
+
+    PyTorch's own gradient is wrong for a single image whose strides do not tell in which order its values lie.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, layer: BatchNorm) -> Tensor:
+        ctx.scale = layer.affine()[0].to(x.dtype)
+        return functional.batch_norm(x, layer.running_mean, layer.running_var, layer.weight, layer.bias, eps=layer.eps)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (gradient,) = gradients
+        return gradient * ctx.scale.view(-1, *[1] * (gradient.dim() - 2)), None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -160,25 +174,35 @@ class Dense(Weighted):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Convolution(Weighted):
-    """Convolution with zero padding, in any number of dimensions, with strides, dilation and groups."""
+    """Convolution with zero padding, in any number of dimensions, with strides, dilation and groups.
+
+    Attributes:
+        padding: zeros on either side of each dimension.
+        more: zeros besides where the two sides differ, as `torch.nn.functional.pad` takes them.
+    """
 
     stride: tuple[int, ...]
     padding: tuple[int, ...]
     dilation: tuple[int, ...]
     groups: int
+    more: tuple[int, ...] = ()
+
+    def padded(self, x: Tensor) -> Tensor:
+        """The input with the zeros that one side has more than the other."""
+        return functional.pad(x, self.more) if self.more else x
 
     def product(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """W * x + b; without b unless it is given."""
-        zeros = [0] * len(self.stride)
+        zeros, x = [0] * len(self.stride), self.padded(x)
         return torch.convolution(x, weight, bias, self.stride, self.padding, self.dilation, False, zeros, self.groups)
 
     def adjoint(self, r: Tensor, weight: Tensor, x: Tensor) -> Tensor:
         """Wᵀ * r, of the shape of `x`."""
-        zeros, wanted = [0] * len(self.stride), [True, False, False]
+        zeros, wanted, x = [0] * len(self.stride), [True, False, False], self.padded(x)
         gradient: Tensor = torch.ops.aten.convolution_backward(
             r, x, weight, None, self.stride, self.padding, self.dilation, False, zeros, self.groups, wanted
         )[0]
-        return gradient
+        return functional.pad(gradient, [-n for n in self.more]) if self.more else gradient
 
     def bias_shape(self, y: Tensor) -> list[int]:
         """Biases line up with the channels."""

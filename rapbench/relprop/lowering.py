@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, NoReturn
 
@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from rapbench.core.errors import UnsupportedLayer
 from rapbench.relprop.graph import Graph
-from rapbench.relprop.kinds import Operation, kind, rectifier
+from rapbench.relprop.kinds import CASTS, Operation, kind, rectifier
 from rapbench.relprop.layers import Convolution, Input, Layer, Rearrange, Rectifier, Size
-from rapbench.relprop.parameters import PARAMETRISED, parametrised, zeros_around
+from rapbench.relprop.parameters import PARAMETRISED, parametrised, surrounded, zeros_around
 from rapbench.relprop.recording import Call, Recording, Unseen, Value
+from rapbench.relprop.replay import OUT_OF_PLACE, Multiple, Replay, same
 from rapbench.relprop.templates import Differs, Images, Ref, leaves, mapped, united
 
 
@@ -36,14 +37,15 @@ class Lowering:
         self.constant: dict[Ref, Tensor] = {}
         self.images = -1
         self.lost: set[Ref] = set()
+        self.values: list[Value] = []
         self.taken: Counter[str] = Counter()
-        self.around: dict[int, tuple[int, ...]] = {}
+        self.around: dict[int, list[tuple[int, int]]] = {}
 
     def graph(self, first: Recording, second: Recording) -> Graph:
         """The layers that the logits need."""
         if len(first.values) != len(second.values) or first.output != second.output:
             raise Unseen(f"{self.name} runs other operations for two images than for one")
-        self.lost = first.lost
+        self.lost, self.values = first.lost, first.values
         for n, values in enumerate(zip(first.values, second.values, strict=True)):
             self._lower(Ref(n), *values)
         if not first.values[first.output].depends:
@@ -113,11 +115,10 @@ class Lowering:
     def _with_padding(self, layer: Convolution) -> Convolution:
         """The convolution with the zeros that were put around its input counted as its own padding."""
         (source,) = layer.inputs
-        around = self.around.get(source, ())
-        if len(around) != len(layer.padding):
+        sides = self.around.get(source, [])
+        if len(sides) != len(layer.padding) or layer.more:
             return layer
-        padding = tuple(a + b for a, b in zip(layer.padding, around, strict=True))
-        merged = replace(layer, inputs=self.layers[source].inputs, padding=padding)
+        merged = replace(surrounded(layer, sides), inputs=self.layers[source].inputs)
         return replace(merged, function=merged.applied)
 
     def _seen(self, a: Any) -> Any:
@@ -135,17 +136,27 @@ class Lowering:
         sizes = tuple(i for i in found if isinstance(self.layers[i], Size))
         return tuple(i for i in found if i not in sizes), sizes
 
-    def _function(self, call: Call, value: Value, args: Any, kwargs: Any, order: tuple[int, ...]) -> Callable[..., Any]:
+    def _function(self, call: Call, value: Value, args: Any, kwargs: Any, order: tuple[int, ...]) -> Replay:
         def slot(a: Any) -> Any:
             if isinstance(a, Images):
-                return _Multiple(order.index(self.images), int(a))
+                return Multiple(order.index(self.images), int(a))
             return Ref(order.index(self.position[a])) if isinstance(a, Ref) else a
 
         args, kwargs = mapped(slot, (args, kwargs))
-        if call.name in _OUT_OF_PLACE and not any(isinstance(a, torch.dtype) for a in leaves((args, kwargs))):
-            return partial(_applied, _OUT_OF_PLACE[call.name], args, kwargs, frozenset(), 0)
+        if "out" in kwargs:  # gradients do not pass it
+            return Replay(function=call.function, args=args, kwargs={k: a for k, a in kwargs.items() if k != "out"})
+        if call.name in OUT_OF_PLACE and not any(isinstance(a, torch.dtype) for a in leaves((args, kwargs))):
+            return Replay(function=OUT_OF_PLACE[call.name], args=args, kwargs=kwargs)
         written = frozenset(slot(ref) for ref in call.writes)
-        return partial(_applied, call.function, args, kwargs, written, slot(value.pick))
+        found = Replay(function=call.function, args=args, kwargs=kwargs, written=written, pick=slot(value.pick))
+        return self._cast(call, value, found) if call.name in CASTS else found
+
+    def _cast(self, call: Call, value: Value, found: Replay) -> Replay:
+        """A conversion from one floating type to another; one that changes nothing is left out."""
+        source = self.values[call.args[0]].tensor
+        if source.dtype == value.tensor.dtype:
+            return Replay(function=same, args=found.args[:1], kwargs={})
+        return replace(found, casts=source.is_floating_point() and value.tensor.is_floating_point())
 
     def _name(self, call: Call) -> str:
         """The path of PyTorch's module that the operation is, or the path and the function's name."""
@@ -177,46 +188,6 @@ def _is_module(call: Call) -> bool:
 def described(call: Call) -> tuple[str, str]:
     """What a layer says it does, and where."""
     return call.place.kind if _is_module(call) else call.name.removesuffix("_"), call.place.code
-
-
-def _same(x: Tensor, *_: Any) -> Tensor:
-    return x
-
-
-_OUT_OF_PLACE: dict[str, Callable[..., Tensor]] = {
-    "add_": torch.add,
-    "view": torch.Tensor.reshape,
-    "detach": _same,
-    "detach_": _same,
-    "data": _same,
-}
-"""What runs instead of operations that write, hold back gradients or depend on how values lie in memory."""
-
-
-@dataclass(frozen=True)
-class _Multiple:
-    """Stands for a multiple of one of a layer's values, the number of images."""
-
-    slot: int
-    times: int
-
-
-def _applied(
-    function: Callable[..., Any], args: Any, kwargs: Any, written: frozenset[Ref], pick: int | Ref, *values: Any
-) -> Tensor:
-    """What a recorded operation makes of a layer's values; what it writes into is copied first."""
-    copies = {slot: values[slot].clone() for slot in written}
-
-    def fill(a: Any) -> Any:
-        if isinstance(a, _Multiple):
-            return values[a.slot] * a.times
-        return copies.get(a, values[a]) if isinstance(a, Ref) else a
-
-    args, kwargs = mapped(fill, (args, kwargs))
-    result = function(*args, **kwargs)
-    if isinstance(pick, Ref):
-        return copies[pick]  # type: ignore[no-any-return]
-    return [t for t in leaves(result) if isinstance(t, Tensor)][pick]
 
 
 def _pruned(layers: Sequence[Layer], output: int) -> Graph:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -72,14 +72,19 @@ def _convolution(
 ) -> Layer:
     dims = weight.dim() - 2
     stride, dilation = _tuple(stride, dims), _tuple(dilation, dims)
+    geometry = {"stride": stride, "padding": (0,) * dims, "dilation": dilation, "groups": groups}
+    layer = Convolution(**common, function=function, weight=weight, bias=bias, **geometry)
     if padding == "same":
         total = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
-        if any(t % 2 for t in total):
-            return Unsupported(**common, function=function)
-        padding = tuple(t // 2 for t in total)
-    padding = _tuple(0 if padding == "valid" else padding, dims)
-    geometry = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-    return Convolution(**common, function=function, weight=weight, bias=bias, **geometry)
+        return surrounded(layer, [(t // 2, t - t // 2) for t in total])
+    return replace(layer, padding=_tuple(0 if padding == "valid" else padding, dims))
+
+
+def surrounded(layer: Convolution, sides: Sequence[tuple[int, int]]) -> Convolution:
+    """The convolution with more zeros before and after each dimension, outermost first."""
+    padding = tuple(p + min(both) for p, both in zip(layer.padding, sides, strict=True))
+    more = tuple(n - min(both) for both in reversed(sides) for n in both)
+    return replace(layer, padding=padding, more=more if any(more) else ())
 
 
 def _tuple(value: Any, dims: int) -> tuple[int, ...]:
@@ -87,9 +92,8 @@ def _tuple(value: Any, dims: int) -> tuple[int, ...]:
     return found * dims if len(found) == 1 else found
 
 
-def zeros_around(pad: Operation) -> tuple[int, ...]:
-    """Zeros on either side of each padded dimension, outermost first; none where the sides differ."""
+def zeros_around(pad: Operation) -> list[tuple[int, int]]:
+    """Zeros before and after each padded dimension, outermost first; none where something is cut off."""
     given = pad.argument(1, "pad")
     sides = list(zip(given[::2], given[1::2], strict=True))
-    alike = all(type(a) is int and a == b and a >= 0 for a, b in sides)
-    return tuple(a for a, _ in reversed(sides)) if alike else ()
+    return sides[::-1] if all(type(n) is int and n >= 0 for n in given) else []

@@ -23,14 +23,15 @@ def trace(model: nn.Module, x: Tensor) -> Graph:
 
     Args:
         model: from (N, C, H, W) to logits (N, K); wrappers for several devices and compiled networks are looked into.
-        x: some images (N, C, H, W), of which two or fewer are used.
+        x: some images (N, C, H, W), of which two or fewer are used, in the type of the model's parameters.
 
     Raises:
         UnsupportedLayer: what the network does cannot be followed; the message names the place.
     """
     if isinstance(model, Graph):
         return model
-    model, x = unwrapped(model), x.detach()
+    model = unwrapped(model)
+    x = x.detach().to(next((p.dtype for p in model.parameters() if p.is_floating_point()), x.dtype))
     two = x[:2] if len(x) > 1 else torch.cat([x, x.flip(-1)])
     with evaluating(model):
         try:

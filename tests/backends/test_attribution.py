@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from networks import images, network
+from networks import images, network, relative
 from torch import Tensor, nn
 
 import rapbench
@@ -90,3 +90,73 @@ def test_unknown_methods_and_backends_are_answered_with_the_nearest() -> None:
         rapbench.attribute(network("vgg"), images(), method="guided_backprob")
     with pytest.raises(RapbenchError, match="did you mean native"):
         rapbench.attribute(network("vgg"), images(), backend="natve")
+
+
+CONTEXTS = {
+    "inference mode": torch.inference_mode,
+    "no gradients": torch.no_grad,
+    "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
+}
+
+
+@pytest.mark.parametrize("method", ["rap", "deeplift_rescale", "guided_backprop", "gradient", "grad_cam"])
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_where_it_is_called_from_does_not_matter(context: str, method: str) -> None:
+    expected = rapbench.attribute(network("functional"), images(2), target=1, method=method)
+    net = network("functional")
+    with CONTEXTS[context]():
+        found = rapbench.attribute(net, images(2), target=1, method=method)
+    assert torch.equal(found, expected)
+    assert not found.is_inference()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_types_of_few_digits_are_explained_in_more(dtype: torch.dtype) -> None:
+    net, x = network("vgg").to(dtype), images(2).to(dtype)
+    for method in ("rap", "lrp_epsilon", "lrp_flat", "deeplift_rescale", "guided_backprop", "grad_cam", "gradient"):
+        found = rapbench.attribute(net, x, target=1, method=method)
+        expected = rapbench.attribute(copy.deepcopy(net).double(), x.double(), target=1, method=method)
+        assert found.dtype == dtype
+        assert relative(found.double(), expected) < 0.05, method
+
+
+WRAPPED = {
+    "several devices": nn.DataParallel,
+    "compiled": lambda net: torch.compile(net, backend="eager"),
+    "both": lambda net: nn.DataParallel(torch.compile(net, backend="eager")),
+    "exported": lambda net: torch.export.export(net, (images(2),)).module(),
+}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize("kind", WRAPPED)
+def test_wrapped_networks_are_explained_like_what_is_inside(kind: str) -> None:
+    net, x = network("functional"), images(2)
+    for method in ("rap", "input_gradient"):
+        expected = rapbench.attribute(net, x, target=1, method=method)
+        found = rapbench.attribute(WRAPPED[kind](network("functional")), x, target=1, method=method)
+        assert relative(found, expected) < 1e-9
+
+
+def test_what_is_no_network_or_no_image_is_refused_in_one_line() -> None:
+    net, x = network("vgg"), images()
+    wrong: list[dict[str, object]] = [
+        {"x": x.float()},
+        {"x": x[:, :1]},
+        {"x": x.numpy()},
+        {"x": list(x)},
+        {"target": "3"},
+        {"target": True},
+        {"target": torch.tensor([True, False, True])},
+        {"model": lambda images: images.flatten(1)},
+        {"model": copy.deepcopy(net).to("meta")},
+    ]
+    for arguments in wrong:
+        with pytest.raises(BadConfig) as caught:
+            rapbench.attribute(**{"model": net, "x": x, **arguments})  # type: ignore[arg-type]
+        assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("method", ["rap", "lrp_epsilon", "deeplift_rescale", "grad_cam", "gradient"])
+def test_no_images_have_no_relevance(method: str) -> None:
+    assert rapbench.attribute(network("vgg"), images()[:0], method=method).shape == (0, 3, 32, 32)

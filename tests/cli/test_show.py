@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -138,7 +139,7 @@ def test_layers_inside_of_a_residual_branch_are_left_out(rapbench_show: Show, dr
     rapbench_show("scenes:12", "--layers", "--model", "resnet50", "--method", "lrp_z_plus")
     titles = [title.splitlines()[0] for title in drawn[0].maps]
     assert titles[:3] == ["input", "conv1", "maxpool"]
-    assert all(title.startswith("add") for title in titles[3:])
+    assert all(re.fullmatch(r"layer\d\.\d\.add", title) for title in titles[3:])
     assert len(titles) == 6
 
 

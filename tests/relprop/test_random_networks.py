@@ -227,6 +227,21 @@ def written_back(self: Step, y: Tensor) -> Tensor:
     return y
 
 
+@step(swapped)
+def swapped_in_place(self: Step, y: Tensor) -> Tensor:
+    first = y[:, :4].clone()
+    y[:, :4] = y[:, 4:]
+    y[:, 4:] = first
+    return y
+
+
+@step(residual)
+def into_an_argument(self: Step, y: Tensor) -> Tensor:
+    total = torch.empty(0, dtype=y.dtype)
+    torch.cat([y, self.conv(y)], 0, out=total)
+    return total.view(2, -1, *y.shape[1:]).sum(0)
+
+
 @step(half_convolved)
 def filled_piece_by_piece(self: Step, y: Tensor) -> Tensor:
     out = torch.zeros(y.shape[0], 8, *y.shape[2:], dtype=y.dtype)

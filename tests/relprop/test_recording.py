@@ -164,6 +164,24 @@ def test_zeros_around_a_convolutions_input_are_its_padding() -> None:
     assert relative(graph(x), model(x)) < 1e-12
 
 
+@pytest.mark.parametrize("sides", [(0, 1, 0, 1), (2, 0, 1, 2), (1, 1, 0, 2)])
+def test_zeros_on_one_side_get_no_relevance(sides: tuple[int, int, int, int]) -> None:
+    model = nn.Sequential(nn.ZeroPad2d(sides), nn.Conv2d(3, 4, 3, stride=2), nn.ReLU(), nn.Flatten(), nn.LazyLinear(2))
+    model, x = model.double(), images(2)[:, :, :9, :8]
+    logits = model(x).detach()
+    for method in ("rap", "lrp_a2b1", "lrp_flat", "lrp_w_square", "lrp_z_beta"):
+        assert relative(rapbench.attribute(model, x, target=1, method=method).sum((1, 2, 3)), logits[:, 1]) < 1e-9
+    weight, y = (
+        model[1].weight.detach(),
+        functional.conv2d(functional.pad(x, sides), model[1].weight, stride=2).detach(),
+    )
+    layer = next(layer for layer in trace(model, x).layers if isinstance(layer, Convolution))
+    assert torch.allclose(layer.product(x, weight), y)
+    dense = torch.autograd.functional.jacobian(lambda v: layer.product(v, weight).sum((0, 1)), x[:1])
+    r = torch.ones_like(y[:1])
+    assert torch.allclose(layer.adjoint(r, weight, x[:1]), dense.sum((0, 1)))
+
+
 def test_a_write_through_a_view_puts_two_tensors_side_by_side() -> None:
     def written(y: Tensor) -> Tensor:
         y[:, :4].relu_()

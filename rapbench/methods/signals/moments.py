@@ -26,7 +26,17 @@ def correlation(layer: Weighted, x: Tensor, r: Tensor) -> Tensor:
     zeros, wanted = [0] * len(layer.stride), [False, True, False]
     weight = r.new_empty(r.shape[1], *layer.weight.shape[1:])
     gradient: Tensor = torch.ops.aten.convolution_backward(
-        r, x, weight, None, layer.stride, layer.padding, layer.dilation, False, zeros, layer.groups, wanted
+        r,
+        layer.padded(x),
+        weight,
+        None,
+        layer.stride,
+        layer.padding,
+        layer.dilation,
+        False,
+        zeros,
+        layer.groups,
+        wanted,
     )[1]
     return gradient
 

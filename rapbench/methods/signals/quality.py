@@ -68,7 +68,7 @@ def samples(layer: Weighted, x: Tensor, y: Tensor, positions: int, generator: to
 def _windows(layer: Convolution, x: Tensor) -> Tensor:
     """Every patch (N, C, H, W, k, k), as a view."""
     (rows, cols), sizes = layer.padding, layer.weight.shape[2:]
-    windows = functional.pad(x, (cols, cols, rows, rows))
+    windows = functional.pad(layer.padded(x), (cols, cols, rows, rows))
     for axis, (size, stride, gap) in enumerate(zip(sizes, layer.stride, layer.dilation, strict=True)):
         windows = windows.unfold(2 + axis, (size - 1) * gap + 1, stride)
     return windows[..., :: layer.dilation[0], :: layer.dilation[1]]
