@@ -19,3 +19,9 @@ def data_root() -> Path:
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _remembered_apart(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What files of tests hold is not noted in the user's cache."""
+    monkeypatch.setattr("rapbench.core.contents.cache_folder", tmp_path_factory.getbasetemp)

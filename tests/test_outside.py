@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from collections.abc import Callable
@@ -176,3 +177,57 @@ def test_two_runs_in_one_folder_do_not_disturb_the_table_of_one(rapbench: Rapben
     given = ("lab_paper:LAB2026/table1", "--weights", "random", "--device", "cpu", "--limit", "2")
     rapbench("run", *given, "--seed", "1")
     assert "Share: doubles:tiny (random)" in rapbench("run", *given)
+
+
+def value(rapbench: Rapbench, *arguments: str) -> float:
+    found = json.loads(rapbench("run", *arguments, "--device", "cpu", "--limit", "2", "--json"))["results"]
+    return next(r["value"] for r in found if r["metric"] == "lab_metric:Mass")
+
+
+OWN = """
+from dataclasses import dataclass
+from typing import ClassVar
+from torch import nn
+
+@dataclass(frozen=True, kw_only=True)
+class Mine:
+    title: ClassVar[str] = "Mine"
+    signed: ClassVar[bool] = True
+    def __call__(self, model, x, target, *, seeds):
+        return SIGN * x
+
+class Net(nn.Module):
+    def __init__(self, n):
+        super().__init__()
+        self.c, self.fc = nn.Conv2d(3, 4, 7, 8), nn.Linear(4, n)
+    def forward(self, x):
+        return self.fc((SIGN * self.c(x)).relu().mean((2, 3)))
+
+def net(weights=None, num_classes=10):
+    return Net(num_classes)
+"""
+
+
+@pytest.mark.parametrize("kind", ["method", "metric", "network", "data set"])
+def test_rows_are_not_served_once_the_code_they_came_from_has_changed(
+    rapbench: Rapbench, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An edited method or network printed its old numbers and computed nothing."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # bytecode tells edits within a second apart by size alone
+    Path("lab_own.py").write_text(OWN.replace("SIGN", "+1"))
+    given = ["--metric", "lab_metric:Mass", "--dataset", "lab_data:Gradients", "--weights", "random"]
+    given += ["--model", "lab_own:net" if kind == "network" else "doubles:tiny"]
+    given += ["--method", "lab_own:Mine" if kind == "method" else "input_gradient"]
+    first = value(rapbench, *given)
+    assert value(rapbench, *given) == first
+    edits = {
+        "method": ("lab_own.py", OWN.replace("SIGN", "-1")),
+        "network": ("lab_own.py", OWN.replace("SIGN", "-1")),
+        "metric": ("lab_metric.py", METRIC.replace("pixels.clamp(min=0)", "(-pixels).clamp(min=0)")),
+        "data set": ("lab_data.py", DATASET.replace("torch.linspace(0, 1", "torch.linspace(1, 0.2")),
+    }
+    file, text = edits[kind]
+    Path(file).write_text(text)
+    importlib.invalidate_caches()
+    monkeypatch.delitem(sys.modules, file.removesuffix(".py"))
+    assert value(rapbench, *given) == value(rapbench, *given, "--out", "fresh") != first

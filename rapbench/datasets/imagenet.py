@@ -74,7 +74,11 @@ class ImageNet:
     @cached_property
     def fingerprint(self) -> str:
         boxes = "xml" if self._xmls and self.boxes != "csv" else "csv"
-        return fingerprint((*self.ids, boxes), list(self._photos.values())[:100])
+        labels = [f"{source} {sorted(named.items())}" for source, named in self._labels.items()]
+        rows = [f"{name} {row}" for name, row in sorted(self._rows.items())]
+        xmls = [self._xmls / f"{name}.xml" for name in self.ids] if self._xmls else []
+        told = (*self.ids, boxes, *labels, *rows, f"{sorted(self._ranks)}")
+        return fingerprint(told, (*self._photos.values(), *xmls))
 
     @cached_property
     def ids(self) -> tuple[str, ...]:

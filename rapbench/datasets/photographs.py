@@ -1,4 +1,4 @@
-"""Image files: read as RGB whatever they hold, refused in one way, told apart by their sizes."""
+"""Image files: read as RGB whatever they hold, refused in one way, told apart by their content."""
 
 import hashlib
 import struct
@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from rapbench.core.contents import content_digests
 from rapbench.core.errors import BadData, first_line
 
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF")
@@ -61,10 +62,9 @@ def _note(mode: str) -> str:
     return f"converted from {'16-bit grey' if mode.startswith('I') else _MODES.get(mode, mode)}"
 
 
-def fingerprint(ids: Iterable[str], files: Iterable[Path]) -> str:
-    """16 hexadecimal digits of SHA-256 over ids and file sizes in bytes; the folder the files lie in takes no part."""
-    sizes = (str(file.stat().st_size if file.exists() else None) for file in files)
-    return hashlib.sha256("\n".join((*ids, *sizes)).encode()).hexdigest()[:16]
+def fingerprint(told: Iterable[str], files: Iterable[Path]) -> str:
+    """16 hexadecimal digits over ids and what else is told, and over what files hold, wherever they lie."""
+    return hashlib.sha256("\n".join((*told, *content_digests(files))).encode()).hexdigest()[:16]
 
 
 def _rgb(image: Image.Image) -> Image.Image:

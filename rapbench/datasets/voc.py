@@ -58,7 +58,8 @@ class Voc:
 
     @cached_property
     def fingerprint(self) -> str:
-        return fingerprint(self.ids, map(self._photo, self.ids[:100]))
+        kinds = (self._photo, self._mask_file, self._xml)
+        return fingerprint(self.ids, (file(name) for file in kinds for name in self.ids))
 
     @cached_property
     def ids(self) -> tuple[str, ...]:
@@ -76,7 +77,7 @@ class Voc:
         name = self.ids[index]
         photo, note = photograph(self._photo(name))
         mask = self._mask(name, photo.size)
-        xml = self._folder / "Annotations" / f"{name}.xml"
+        xml = self._xml(name)
         noted = annotation(xml, first_pixel=1) if xml.exists() else None
         boxes, frame = (noted.boxes(), noted.frame) if noted else ([], photo.size)
         seen = view(self.preprocess, photo.size, self.size)
@@ -101,6 +102,9 @@ class Voc:
 
     def _photo(self, name: str) -> Path:
         return self._folder / "JPEGImages" / f"{name}.jpg"
+
+    def _xml(self, name: str) -> Path:
+        return self._folder / "Annotations" / f"{name}.xml"
 
     def _mask_file(self, name: str) -> Path:
         return self._folder / "SegmentationClass" / f"{name}.png"

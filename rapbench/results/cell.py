@@ -22,6 +22,7 @@ class DatasetIdentity:
         fingerprint: changes when the images do.
         select: 'all' images, or those that the network classifies correctly.
         shuffle: whether the seed orders them.
+        source: of a data set from outside the package, the digest of its code; None for others.
     """
 
     name: str
@@ -29,15 +30,17 @@ class DatasetIdentity:
     fingerprint: str
     select: str = "all"
     shuffle: bool = False
+    source: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelIdentity:
-    """Which network, with the digest of its weights."""
+    """Which network, with the digest of its weights; `source` of its code where that is from outside the package."""
 
     name: str
     weights: str
     digest: str
+    source: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +52,7 @@ class MethodIdentity:
         parameters: defaults included.
         digest: of a file that it takes, None where it takes none.
         arithmetic: where it needs another than the run's precision: 'fp64-forward' or 'fp64'.
+        source: of a method from outside the package, the digest of its code; None for others.
         backend: where it comes from.
     """
 
@@ -56,6 +60,7 @@ class MethodIdentity:
     parameters: Parameters
     digest: str | None = None
     arithmetic: str | None = None
+    source: str | None = None
     backend: str
 
 
@@ -68,12 +73,14 @@ class MetricIdentity:
         parameters: defaults included.
         digest: of a file that it takes, None where it takes none.
         arithmetic: what it has inputs classified in, None where in the run's precision.
+        source: of a metric from outside the package, the digest of its code; None for others.
     """
 
     name: str
     parameters: Parameters
     digest: str | None = None
     arithmetic: str | None = None
+    source: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,9 +139,10 @@ _PARTS: dict[str, Any] = {
     "metric": MetricIdentity,
 }
 _UNASKED: dict[str, dict[str, Any]] = {
-    "dataset": {"select": "all", "shuffle": False},
-    "method": {"digest": None, "arithmetic": None},
-    "metric": {"digest": None, "arithmetic": None},
+    "dataset": {"select": "all", "shuffle": False, "source": None},
+    "model": {"source": None},
+    "method": {"digest": None, "arithmetic": None, "source": None},
+    "metric": {"digest": None, "arithmetic": None, "source": None},
 }
 
 

@@ -149,9 +149,10 @@ def names(cells: Sequence[Cell]) -> list[str]:
     found = []
     for name, method in zip(plain, methods, strict=True):
         namesakes = [other for other, called in zip(methods, plain, strict=True) if called == name]
-        files = len({other.digest for other in namesakes}) > 1
+        files, sources = (len({getattr(other, key) for other in namesakes}) > 1 for key in ("digest", "source"))
         arithmetic = len({other.arithmetic for other in namesakes}) > 1 and method.arithmetic
-        told = [f"file {str(method.digest)[:_SHOWN]}"] * files + [str(arithmetic)] * bool(arithmetic)
+        told = [f"file {str(method.digest)[:_SHOWN]}"] * files + [f"source {method.source}"] * sources
+        told += [str(arithmetic)] * bool(arithmetic)
         found.append(f"{name} [{', '.join(told)}]" if told else name)
     return found
 

@@ -16,8 +16,10 @@ import torch
 from rapbench import __version__
 from rapbench.core.errors import SpecMismatch
 from rapbench.core.named import Named, parameters
+from rapbench.core.sources import source_digest
 from rapbench.core.types import Classifier, Dataset, Method, Metric
 from rapbench.methods.arithmetic import Arithmetic, Demanding
+from rapbench.models import MODELS
 from rapbench.relprop.graph import Graph
 from rapbench.relprop.trace import trace
 from rapbench.results.cell import Cell, DatasetIdentity, Identity, MethodIdentity, MetricIdentity, ModelIdentity
@@ -223,44 +225,66 @@ class Experiment:
         return not all(self.map_file(method, image_id).exists() for image_id in ids)
 
     def _cell(self, method: Named[Method], metric: Named[Metric]) -> Cell:
-        model, spec = self.classifier, self.spec
-        identity = Identity(
-            rapbench=__version__,
-            dataset=DatasetIdentity(
-                name=self.dataset_name,
-                parameters={key: value for key, value in parameters(self.dataset).items() if key != "data_root"},
-                fingerprint=self.dataset.fingerprint,
-                select=spec.select,
-                shuffle=spec.shuffle,
-            ),
-            model=ModelIdentity(name=model.name, weights=model.weights, digest=model.digest),
-            method=MethodIdentity(
-                name=method.name,
-                parameters=parameters(method.thing),
-                digest=method.digest,
-                arithmetic=None if (own := self.arithmetic(method)) == "fp32" else own,
-                backend=spec.backend,
-            ),
-            metric=MetricIdentity(
-                name=metric.name,
-                parameters={**parameters(metric.thing), **(self.study.thing.rests_on(self) if self.study else {})},
-                digest=metric.digest,
-                arithmetic=self.scoring_precision,
-            ),
-            seed=spec.seed,
-            precision=spec.held_in,
-            device=self.device.type,
-        )
         images = getattr(metric.thing, "images", None)
         return Cell(
-            identity=identity,
+            identity=self._identity(method, metric),
             dataset=Named(self.dataset_name, self.dataset, given=frozenset({"data_root", "size"})).label,
-            model_title=model.title,
+            model_title=self.classifier.title,
             method=method.label,
             method_title=method.thing.title,
             metric=metric.label,
             signed=method.thing.signed,
             limit=min(self.size, images or self.size),
+        )
+
+    def _identity(self, method: Named[Method], metric: Named[Metric]) -> Identity:
+        return Identity(
+            rapbench=__version__,
+            dataset=self._dataset_identity,
+            model=self._model_identity,
+            method=self._method_identity(method),
+            metric=self._metric_identity(metric),
+            seed=self.spec.seed,
+            precision=self.spec.held_in,
+            device=self.device.type,
+        )
+
+    @cached_property
+    def _dataset_identity(self) -> DatasetIdentity:
+        return DatasetIdentity(
+            name=self.dataset_name,
+            parameters={key: value for key, value in parameters(self.dataset).items() if key != "data_root"},
+            fingerprint=self.dataset.fingerprint,
+            select=self.spec.select,
+            shuffle=self.spec.shuffle,
+            source=source_digest(type(self.dataset)),
+        )
+
+    @cached_property
+    def _model_identity(self) -> ModelIdentity:
+        model = self.classifier
+        source = source_digest(MODELS.load(model.name)) if ":" in model.name else None
+        return ModelIdentity(name=model.name, weights=model.weights, digest=model.digest, source=source)
+
+    def _method_identity(self, method: Named[Method]) -> MethodIdentity:
+        arithmetic = self.arithmetic(method)
+        return MethodIdentity(
+            name=method.name,
+            parameters=parameters(method.thing),
+            digest=method.digest,
+            arithmetic=None if arithmetic == "fp32" else arithmetic,
+            source=source_digest(type(method.thing)),
+            backend=self.spec.backend,
+        )
+
+    def _metric_identity(self, metric: Named[Metric]) -> MetricIdentity:
+        rests_on = self.study.thing.rests_on(self) if self.study else {}
+        return MetricIdentity(
+            name=metric.name,
+            parameters={**parameters(metric.thing), **rests_on},
+            digest=metric.digest,
+            arithmetic=self.scoring_precision,
+            source=source_digest(type(metric.thing)),
         )
 
 

@@ -1,0 +1,75 @@
+"""Which code from outside is part of a key."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from rapbench.core.sources import source_digest
+from rapbench.methods.rap import RAP
+
+FILES = {
+    "lone_mod.py": "import json\nimport beside_mod\nclass Thing: pass\n",
+    "beside_mod.py": "VALUE = 1\n",
+    "labpkg/__init__.py": "",
+    "labpkg/things.py": "from . import inner\nfrom labpkg.more.deep import VALUE\nclass Thing: pass\n",
+    "labpkg/inner.py": "",
+    "labpkg/more/__init__.py": "",
+    "labpkg/more/deep.py": "VALUE = 1\n",
+    "labpkg/unused.py": "",
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name, text in FILES.items():
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in [n for n in sys.modules if n.partition(".")[0] in {"lone_mod", "beside_mod", "labpkg"}]:
+        monkeypatch.delitem(sys.modules, name)
+    return tmp_path
+
+
+def digest(module: str) -> str | None:
+    return source_digest(importlib.import_module(module).Thing)
+
+
+@pytest.mark.parametrize(
+    ("module", "file", "counts"),
+    [
+        ("lone_mod", "lone_mod.py", True),
+        ("lone_mod", "beside_mod.py", True),
+        ("labpkg.things", "labpkg/things.py", True),
+        ("labpkg.things", "labpkg/inner.py", True),
+        ("labpkg.things", "labpkg/more/deep.py", True),
+        ("labpkg.things", "labpkg/unused.py", False),
+        ("labpkg.things", "lone_mod.py", False),
+    ],
+)
+def test_a_module_counts_with_those_of_its_own_that_it_imports(
+    folder: Path, module: str, file: str, counts: bool
+) -> None:
+    before = digest(module)
+    assert digest(module) == before
+    (folder / file).write_text(FILES[file] + "# changed\n")
+    assert (digest(module) != before) == counts
+
+
+def test_the_same_text_elsewhere_is_the_same_source(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = digest("lone_mod")
+    moved = folder.rename(folder.with_name("moved"))
+    monkeypatch.syspath_prepend(moved)
+    for name in ("lone_mod", "beside_mod"):
+        monkeypatch.delitem(sys.modules, name)
+    assert digest("lone_mod") == before
+
+
+@pytest.mark.parametrize("thing", [RAP, torch.nn.Linear, len, int])
+def test_our_own_and_installed_code_is_told_by_its_version(thing: object) -> None:
+    assert source_digest(thing) is None
