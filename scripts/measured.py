@@ -13,6 +13,7 @@ from torchvision.models import get_model
 
 from rapbench.core.catalogue import Catalogue, parse_call
 from rapbench.core.types import Batch, Explained, Method, Network
+from rapbench.run.scorer import layout
 
 STEPS = 5
 """Points or samples of the methods that take many gradients; their cost is given per step."""
@@ -41,12 +42,12 @@ def network(name: str, device: str) -> nn.Module:
     """A torchvision network with random weights, as a run holds it."""
     torch.manual_seed(0)
     net = get_model(name, weights=None).eval().requires_grad_(requires_grad=False)
-    return net.to(device).to(memory_format=torch.channels_last)
+    return net.to(device).to(memory_format=layout(torch.device(device), "fp32"))
 
 
 def images(count: int, device: str) -> Tensor:
     """Inputs (count, 3, 224, 224), as a run holds them."""
-    return torch.randn(count, 3, 224, 224, device=device).contiguous(memory_format=torch.channels_last)
+    return torch.randn(count, 3, 224, 224, device=device).contiguous(memory_format=layout(torch.device(device), "fp32"))
 
 
 def built(catalogue: Catalogue, name: str, patterns: Path | None = None) -> Method:

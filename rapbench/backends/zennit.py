@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from rapbench.backends.modules import Hookable
 from rapbench.backends.zennit_limits import additions_are_residual, hooked, mergeable
 from rapbench.core.errors import BadConfig
+from rapbench.relprop.idle import prepared
 from rapbench.relprop.layers import AveragePool, BatchNorm, Convolution, Dense, Layer, Rectifier, Unsupported
 
 try:
@@ -178,11 +179,12 @@ class _LRP:
         """The rule of every module that is not left to its gradient."""
         table, pixels = self.table(), self.pixel_rule(x)
         first, hooks = network.graph.first() if pixels else set(), {}
+        settled = prepared(network.graph, x).layers
         for n in network.graph.carrying():
             layer = network.graph.layers[n]
             if isinstance(layer, Unsupported):
                 network.refuse(layer, "no rule is known for it")
-            rule = pixels if n in first else next((rule for kind, rule in table if isinstance(layer, kind)), None)
+            rule = pixels if n in first else next((rule for kind, rule in table if isinstance(settled[n], kind)), None)
             if rule is not None:
                 hooks[hooked(network, layer)] = rule
         return hooks

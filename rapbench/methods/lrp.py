@@ -107,16 +107,13 @@ class LRP:
         """More than float32 where sums that may cancel divide relevance that does not vanish with them.
 
         Sums of the forward pass are additions and batch norms by their rule; those of the backward pass are the
-        denominators of positive or negative contributions with the whole bias.
+        denominators of α-β with the whole bias, and what β leaves behind batch norms by their rule.
         """
-        rule = self.convolution_rule()
-        scaled = self.batch_norm == "rule" and graph.has(BatchNorm)
-        summed = scaled or graph.has(Add)
-        if isinstance(rule, AlphaBeta) and rule.bias == "innvestigate" and (summed or rule.beta):
-            return "fp64"
+        rule, scaled = self.convolution_rule(), self.batch_norm == "rule" and graph.has(BatchNorm)
         if isinstance(rule, AlphaBeta):
-            return "fp32" if not scaled else "fp64" if rule.beta else "fp64-forward"
-        return "fp64-forward" if summed and not isinstance(rule, Gamma) else "fp32"
+            whole_bias = rule.bias == "innvestigate" and (rule.beta or graph.has(BatchNorm) or graph.has(Add))
+            return "fp64" if whole_bias or (scaled and rule.beta) else "fp32"
+        return "fp64-forward" if isinstance(rule, Flat | WSquare) and (scaled or graph.has(Add)) else "fp32"
 
     def total(self, logits: Callable[[Tensor], Tensor], x: Tensor, target: Tensor) -> Tensor | None:
         """The logit where the rules conserve; none where a bias or a missing sign takes a share."""

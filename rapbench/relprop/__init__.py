@@ -1,1 +1,1 @@
-"""Relevance propagation over a traced graph. Knows no method and no data."""
+"""Relevance propagation over the graph that is recorded of a running network. Knows no method and no data."""

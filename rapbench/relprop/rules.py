@@ -6,7 +6,7 @@ sign of x. A quotient with denominator 0 is 0 by definition.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -164,8 +164,15 @@ class Flat:
     """
 
     def __call__(self, node: Node, relevance: Tensor) -> tuple[Tensor, ...]:
-        assert isinstance(node.layer, Weighted)
-        return (_by_weight(node, relevance, torch.ones_like(node.layer.weight)),)
+        layer, x = node.layer, node.inputs[0]
+        if not isinstance(layer, Convolution):
+            return ((relevance.sum(-1, keepdim=True) / x.shape[-1]).expand_as(x),)
+        # the inputs of a group get the same: one stands for all of them
+        one = replace(layer, weight=layer.weight.new_ones(layer.groups, 1, *layer.weight.shape[2:]))
+        summed = relevance.reshape(len(x), layer.groups, -1, *relevance.shape[2:]).sum(2)
+        spread = _by_weight(replace(node, layer=one, inputs=(x[:, : layer.groups],)), summed, one.weight)
+        each = x.shape[1] // layer.groups
+        return ((spread / each).repeat_interleave(each, 1),)
 
 
 def _by_weight(node: Node, relevance: Tensor, weight: Tensor) -> Tensor:
@@ -249,10 +256,13 @@ class ZBeta:
         dims = tuple(range(1, x.dim()))
         low = x.amin(dims, keepdim=True) if self.low is None else x.new_full((), self.low)
         high = x.amax(dims, keepdim=True) if self.high is None else x.new_full((), self.high)
-        positive, negative = layer.weight.clamp(min=0), layer.weight.clamp(max=0)
-        terms = ((x, layer.weight), (-low.expand_as(x), positive), (-high.expand_as(x), negative))
-        s = ratio(relevance, sum((layer.product(v, w) for v, w in terms), start=torch.zeros_like(relevance)))
-        return (sum((v * layer.adjoint(s, w, x) for v, w in terms), start=torch.zeros_like(x)),)
+        # x w - l w⁺ - h w⁻ = (x - l) w⁺ + (x - h) w⁻, and padding is 0 in both differences
+        (above, positive), (below, negative) = (
+            (x - low, layer.weight.clamp(min=0)),
+            (x - high, layer.weight.clamp(max=0)),
+        )
+        s = ratio(relevance, layer.product(above, positive).add_(layer.product(below, negative)))
+        return (above.mul_(layer.adjoint(s, positive, x)).add_(below.mul_(layer.adjoint(s, negative, x))),)
 
 
 @dataclass(frozen=True)

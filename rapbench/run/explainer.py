@@ -53,7 +53,7 @@ class Explainer:
             keep_freed_memory()
         explaining, classifying = _BATCH[device.type]
         self.explaining, batches = Batches(spec.batch_size or explaining), Batches(spec.batch_size or classifying)
-        self.module = experiment.classifier.module.to(device).to(memory_format=torch.channels_last)
+        self.module = experiment.classifier.module.to(device)
         own = experiment.scoring_precision
         self.score = None if own is None else Scorer(deepcopy(self.module), own, batches)
         self.classify = Scorer(self.module, spec.held_in, batches)
@@ -95,7 +95,7 @@ class Explainer:
         images = torch.stack([sample.image for sample in samples]).to(device)
         return Batch(
             ids=tuple(sample.id for sample in samples),
-            x=classifier.normalised(images).contiguous(memory_format=torch.channels_last),
+            x=classifier.normalised(images).contiguous(memory_format=self.classify.layout),
             boxes=tuple(None if s.boxes is None else s.boxes.to(device) for s in samples),
             mask=tuple(None if s.mask is None else s.mask.to(device) for s in samples),
             label=self._labels(samples) if self.experiment.has_labels else None,

@@ -94,20 +94,23 @@ def _read(
             ahead.append(block)
             yield from range(block.start, block.stop)
 
-    stream = iter(
-        DataLoader(
-            _Images(dataset, order),
-            batch_size=None,
-            sampler=positions(),
-            num_workers=readers,
-            collate_fn=_same,
-            multiprocessing_context="forkserver" if readers else None,
-            prefetch_factor=8 if readers else None,
-        )
-    )
+    stream = iter(_loader(_Images(dataset, order), positions(), readers))
     for first in stream:
         block = ahead.popleft()
         yield block, [first, *islice(stream, block.stop - block.start - 1)]
+
+
+def _loader(images: _Images, positions: Iterator[int], readers: int) -> DataLoader[Sample | BadData]:
+    """Image by image in order, read by that many processes beside this one, or by this one."""
+    return DataLoader(
+        images,
+        batch_size=None,
+        sampler=positions,
+        num_workers=readers,
+        collate_fn=_same,
+        multiprocessing_context="forkserver" if readers else None,
+        prefetch_factor=8 if readers else None,
+    )
 
 
 def _loaded(block: Block, found: Sequence[Sample | BadData], experiment: Experiment) -> Loaded:

@@ -13,21 +13,21 @@ from gpu.throughput import bare, card, compiled, double, explaining, memory, sco
 from gpu.whole import full_size, papers, reading, workers
 
 STAGES = {
-    "card": ("The card", card, 30),
-    "bare": ("Bare forward passes", bare, 130),
-    "scoring": ("Scoring, over the best bare forward pass in the same arithmetic", scoring, 60),
+    "card": ("The card", card, 20),
+    "bare": ("Bare forward passes", bare, 100),
+    "scoring": ("Scoring, over the best bare forward pass in the same arithmetic", scoring, 50),
     "full_size": ("Figure 7 at 10,000 images", full_size, 5),
-    "explaining": ("Explaining, in gradients", explaining, 90),
-    "rounding": ("What tf32 and bf16 do to maps and to outcomes", rounding, 40),
-    "maps": ("Maps of the device, of the CPU and in float64", maps, 90),
-    "papers": ("From files to a table and a figure", papers, 180),
-    "compiled": ("Compiled forward passes", compiled, 120),
-    "baseline": ("The baseline of the scenes", baseline, 90),
-    "memory": ("Memory", memory, 40),
+    "explaining": ("Explaining, in gradients", explaining, 70),
+    "maps": ("Maps of the device, of the CPU and in float64", maps, 80),
+    "rounding": ("What tf32 and bf16 do to maps and to outcomes", rounding, 45),
+    "papers": ("From files to a table and a figure", papers, 150),
+    "baseline": ("The baseline of the scenes", baseline, 60),
+    "memory": ("Memory", memory, 30),
     "double": ("float64", double, 20),
-    "workers": ("Two processes on one card", workers, 90),
-    "rows": ("Rows of the device and of the CPU", rows, 90),
-    "reading": ("Reading", reading, 60),
+    "workers": ("Two processes on one card", workers, 45),
+    "rows": ("Rows of the device and of the CPU", rows, 45),
+    "reading": ("Reading", reading, 40),
+    "compiled": ("Compiled forward passes", compiled, 60),
 }
 """Title, function and most seconds, in the order of how much is lost when the time is over before them."""
 

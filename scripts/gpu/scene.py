@@ -23,6 +23,7 @@ from rapbench.models import load_classifier
 from rapbench.models.narrow import narrow_module
 from rapbench.relprop.trace import trace
 from rapbench.run.batches import Batches
+from rapbench.run.scorer import layout
 
 ARITHMETICS = ("fp32", "tf32", "bf16")
 LAYOUTS = {"channels last": torch.channels_last, "contiguous": torch.contiguous_format}
@@ -37,6 +38,12 @@ class Best:
     batch: int
     layout: str
     searched: bool
+
+
+def _layout(device: str, dtype: torch.dtype) -> torch.memory_format:
+    """As a run lays out images of that type, exact products or not."""
+    rounded = dtype == torch.bfloat16 or torch.backends.cudnn.allow_tf32
+    return layout(torch.device(device), "bf16" if rounded else "fp32")
 
 
 @dataclass
@@ -56,7 +63,7 @@ class Scene:
     @property
     def batches(self) -> tuple[int, ...]:
         """Batch sizes to try."""
-        return (2, 4) if self.small else (32, 128, 256, 512, 1024)
+        return (2, 4) if self.small else (32, 256, 512, 1024)
 
     @property
     def usual(self) -> int:
@@ -64,14 +71,14 @@ class Scene:
         return 4 if self.small else 256
 
     def network(self, name: str, device: str | None = None, dtype: torch.dtype = torch.float32) -> nn.Module:
-        """A network with seeded weights of full size, in channels-last layout."""
+        """A network with seeded weights of full size, laid out as a run holds it."""
         where = device or self.device
         net = narrow_module(name).requires_grad_(requires_grad=False) if self.small else network(name, "cpu")
-        return net.to(where, dtype).to(memory_format=torch.channels_last)
+        return net.to(where, dtype).to(memory_format=_layout(where, dtype))
 
     def images(self, count: int, dtype: torch.dtype = torch.float32) -> Tensor:
         """Random inputs."""
-        return images(count, self.device).to(dtype)
+        return images(count, self.device).to(dtype, memory_format=_layout(self.device, dtype))
 
     def explained(self, net: Callable[[Tensor], Tensor], count: int, best: Best) -> Explained:
         """Random maps of random images, to be classified by the network as it is fastest."""
@@ -140,7 +147,7 @@ def searching(yes: bool) -> Iterator[None]:
         torch.backends.cudnn.benchmark = before
 
 
-def rate(function: Callable[[], object], count: int, scene: Scene, at_least: float = 0.25) -> float:
+def rate(function: Callable[[], object], count: int, scene: Scene, at_least: float = 0.15) -> float:
     """How many of `count` things a second: median of calls that take so many seconds together, two to warm up."""
     for _ in range(2):
         function()

@@ -21,6 +21,8 @@ from gpu.page import Section
 from gpu.scene import ARITHMETICS, LAYOUTS, Best, Scene, arithmetic, classifier, fitted, rate, relative, searching
 from rapbench.backends import BACKENDS
 from rapbench.core.errors import RapbenchError
+from rapbench.methods.arithmetic import explained as in_arithmetic
+from rapbench.methods.arithmetic import wanted
 from rapbench.metrics.degradation import Degradation
 from rapbench.metrics.perturbation import Perturbation
 from rapbench.relprop.trace import trace
@@ -140,6 +142,11 @@ def explaining(section: Section, scene: Scene) -> None:
             scene.rates[f"gradient {name}"] = speed
             section.row(name, "a gradient alone", batch, 1.0, speed)
             patterns = fitted(net, x, Path(folder, name))
+            rap = built(catalogue, "rap")
+            if (needed := wanted(rap, graph)) != "fp32":
+                auto = partial(in_arithmetic, rap, graph, x, target, seeds=seeds, arithmetic=needed)
+                cost = ratio(gradient, auto, scene.device, rounds)
+                section.row(name, f"rap, {needed} (precision auto)", batch, cost, speed / cost)
             for method in ("rap", *(m for m in catalogue if m not in {*FREE, "rap"})):
                 try:
                     explain = partial(built(catalogue, method, patterns), graph, x, target, seeds=seeds)
@@ -222,6 +229,7 @@ def double(section: Section, scene: Scene) -> None:
     section.table("network", "what", "batch", "images/s")
     for name in scene.networks:
         for title, dtype in (("float32", torch.float32), ("float64", torch.float64)):
+            torch.backends.cudnn.allow_tf32 = False
             net, x = scene.network(name, dtype=dtype), scene.images(batch, dtype)
             with torch.inference_mode():
                 section.row(name, f"{title} forward", batch, rate(partial(net, x), batch, scene))

