@@ -37,7 +37,9 @@ def one(batch, i):
         return dataclasses.replace(value, **{f.name: cut(getattr(value, f.name)) for f in dataclasses.fields(value)})
 
     def cut(value):
-        return value if isinstance(value, Network) else single(value) if isinstance(value, Batch) else value[i : i + 1]
+        if value is None or isinstance(value, Network):
+            return value
+        return single(value) if isinstance(value, Batch) else value[i : i + 1]
 
     return single(batch)
 
