@@ -34,7 +34,7 @@ from rapbench.backends import BACKENDS
 from rapbench.core.allocator import keep_freed_memory
 from rapbench.core.errors import RapbenchError
 from rapbench.metrics.perturbation import Perturbation
-from rapbench.relprop.trace import trace
+from rapbench.relprop.tracing.trace import trace
 from rapbench.run.batches import Batches
 
 FLOOR = {"rap": 2.0, "lrp_a2b1": 2.0, "lrp_a1b0": 1.5, "deeplift_rescale": 1.1, "guided_backprop": 1.0}

@@ -29,9 +29,9 @@ from rapbench.core.catalogue import parse_call
 from rapbench.core.errors import RapbenchError, first_line
 from rapbench.core.types import Complete, Method
 from rapbench.methods import METHODS
-from rapbench.relprop.checked import verify
 from rapbench.relprop.graph import Graph
-from rapbench.relprop.trace import trace
+from rapbench.relprop.tracing.checked import verify
+from rapbench.relprop.tracing.trace import trace
 
 NAMES = (*("rap", "lrp_epsilon", "lrp_a2b1", "deeplift_rescale", "guided_backprop", "grad_cam", "input_gradient"),)
 TIMM = (

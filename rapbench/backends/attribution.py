@@ -16,11 +16,11 @@ from rapbench.core.seeds import image_seed
 from rapbench.core.types import Method
 from rapbench.methods import METHODS
 from rapbench.methods.arithmetic import Arithmetic, explained, wanted
-from rapbench.relprop.checked import GradientsPass, verify
-from rapbench.relprop.closeness import is_close
 from rapbench.relprop.graph import Graph
-from rapbench.relprop.recording import Unseen
-from rapbench.relprop.trace import evaluating, trace, unwrapped
+from rapbench.relprop.tracing.checked import GradientsPass, verify
+from rapbench.relprop.tracing.closeness import is_close
+from rapbench.relprop.tracing.recording import Unseen
+from rapbench.relprop.tracing.trace import evaluating, trace, unwrapped
 
 
 def attribute(

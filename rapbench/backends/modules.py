@@ -16,7 +16,7 @@ from rapbench.relprop.axes import channel_axes
 from rapbench.relprop.graph import Graph
 from rapbench.relprop.idle import prepared
 from rapbench.relprop.layers import Layer
-from rapbench.relprop.trace import trace
+from rapbench.relprop.tracing.trace import trace
 
 
 class Hookable:

@@ -11,7 +11,7 @@ from rapbench.cli.options import DEFAULTS, AsJson, DataRoot, Dataset, Limit, Mod
 from rapbench.run.spec import RunSpec
 
 if TYPE_CHECKING:
-    from rapbench.run.compare import Comparison
+    from rapbench.doctor.compare import Comparison
 
 
 def compare_backends(
@@ -31,7 +31,7 @@ def compare_backends(
     Printed is the largest relative difference of a map (L1, over images), in double precision, and why the backends'
     definitions differ where they do.
     """
-    from rapbench.run.compare import compare, shared
+    from rapbench.doctor.compare import compare, shared
     from rapbench.run.resolve import prepare
 
     calls = shared(method or [])

@@ -73,10 +73,10 @@ class Finished:
 def finished(experiment: Experiment) -> Finished:
     """Runs what is missing and collects everything."""
     from rapbench.cli.progress import ProgressBar
+    from rapbench.doctor.probe import residuals
     from rapbench.results.store import Store
     from rapbench.run.engine import execute
     from rapbench.run.plan import candidates
-    from rapbench.run.probe import residuals
     from rapbench.run.selection import selected
 
     started, selection = time.monotonic(), None

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from rapbench.cli.finished import summary
 
 if TYPE_CHECKING:
+    from rapbench.doctor.probe import Cost
     from rapbench.run.plan import Experiment
-    from rapbench.run.probe import Cost
     from rapbench.run.selection import Scan
 
 
@@ -67,8 +67,8 @@ class Preview:
 
 def preview(experiment: Experiment) -> Preview:
     """What is missing of a run in its results folder, and what it would cost."""
+    from rapbench.doctor.probe import probe
     from rapbench.results.store import Store
-    from rapbench.run.probe import probe
     from rapbench.run.selection import selection_file, stored
 
     scan = stored(selection_file(experiment)) if experiment.spec.select == "correct" else None

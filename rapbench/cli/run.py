@@ -84,6 +84,9 @@ def run(
     allow_mixed: Annotated[
         bool, typer.Option("--allow-mixed", help="Add to rows of other library versions or another device.")
     ] = DEFAULTS.allow_mixed,
+    check: Annotated[
+        str, typer.Option(help="on, or off: do not compare what is explained with the network on the first images.")
+    ] = DEFAULTS.check,
     save_maps: Annotated[
         Path | None, typer.Option(help="Folder for one .npz per image and method: relevance, target, logit.")
     ] = DEFAULTS.save_maps,

@@ -147,7 +147,7 @@ def _layer_maps(clean: Clean, title: str, method: Method) -> dict[str, NDArray[A
         BadConfig: the method has no relevance in layers.
     """
     from rapbench.core.errors import BadConfig
-    from rapbench.relprop.trace import trace
+    from rapbench.relprop.tracing.trace import trace
 
     graph = trace(clean.model, clean.x)
     passed = _passed(clean, method, graph.waists())

@@ -13,7 +13,7 @@ from rapbench.core.errors import UnsupportedLayer
 from rapbench.methods.gradient import input_gradients
 from rapbench.relprop.graph import Graph
 from rapbench.relprop.layers import Rectifier
-from rapbench.relprop.trace import trace
+from rapbench.relprop.tracing.trace import trace
 
 Function = Callable[..., Tensor]
 

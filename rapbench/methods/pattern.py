@@ -15,7 +15,7 @@ from rapbench.methods.signals.directions import composite, weight_direction, wei
 from rapbench.methods.signals.patterns import Estimator, Patterns
 from rapbench.relprop.graph import Graph, propagate
 from rapbench.relprop.idle import prepared
-from rapbench.relprop.trace import trace
+from rapbench.relprop.tracing.trace import trace
 
 _PREPARED: WeakKeyDictionary[nn.Module, dict[object, dict[str, Tensor]]] = WeakKeyDictionary()
 """Directions by network, method and state of the weights: checked and brought to the device once, not every batch."""

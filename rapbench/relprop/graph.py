@@ -27,7 +27,7 @@ from rapbench.relprop.layers import (
     Size,
     Weighted,
 )
-from rapbench.relprop.replay import Replay
+from rapbench.relprop.tracing.replay import Replay
 
 _LARGE = 2**19
 """Elements of an image's maps from which on temporaries for a whole batch would no longer fit into a CPU's caches."""

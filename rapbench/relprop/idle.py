@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from rapbench.relprop.graph import Graph, identity
 from rapbench.relprop.layers import AveragePool, BatchNorm, Concatenate, MaxPool, Rearrange
-from rapbench.relprop.trace import trace
+from rapbench.relprop.tracing.trace import trace
 
 _LINEAR = (AveragePool, MaxPool, BatchNorm, Concatenate, Rearrange)
 """Kinds whose function is the identity if it is so for one tensor of distinct values."""

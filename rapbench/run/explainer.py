@@ -15,9 +15,9 @@ from rapbench.core.seeds import image_seed
 from rapbench.core.types import Batch, Complete, Explained, Method, Network, Sample
 from rapbench.methods import METHODS
 from rapbench.methods.arithmetic import Arithmetic, explained
-from rapbench.relprop.checked import verify
 from rapbench.relprop.graph import Graph
-from rapbench.relprop.trace import trace
+from rapbench.relprop.tracing.checked import verify
+from rapbench.relprop.tracing.trace import trace
 from rapbench.run.batches import Batches
 from rapbench.run.plan import Experiment
 from rapbench.run.reading import Loaded
@@ -39,15 +39,10 @@ class Classified:
 
 
 class Explainer:
-    """The network of an experiment, ready to explain.
+    """The network of an experiment, ready to explain."""
 
-    Args:
-        experiment: what is run.
-        check: compare the traced network with the network itself on the first image.
-    """
-
-    def __init__(self, experiment: Experiment, *, check: bool = True) -> None:
-        self.experiment, self.check = experiment, check
+    def __init__(self, experiment: Experiment) -> None:
+        self.experiment = experiment
         spec, device = experiment.spec, experiment.device
         if device.type == "cpu":
             keep_freed_memory()
@@ -124,9 +119,10 @@ class Explainer:
             return self.module
         if self.graph is None:
             x = clean.batch.x[:2].to(self.dtype)
-            self.graph = trace(self.module, x)
-            if self.check:
-                verify(self.graph, self.module, x, clean.logits[:2].to(self.dtype))
+            graph = trace(self.module, x)
+            if self.experiment.spec.check == "on":
+                verify(graph, self.module, x, clean.logits[:2].to(self.dtype))
+            self.graph = graph
         return self.graph
 
     def _labels(self, samples: Sequence[Sample]) -> Tensor:

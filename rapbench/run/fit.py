@@ -21,7 +21,7 @@ from rapbench.methods.signals.directions import weighted_layers
 from rapbench.methods.signals.moments import Moments, observed
 from rapbench.methods.signals.patterns import Patterns
 from rapbench.relprop.layers import Weighted
-from rapbench.relprop.trace import trace
+from rapbench.relprop.tracing.trace import trace
 from rapbench.results.store import write_whole
 from rapbench.run.reading import Images, cut, inputs
 

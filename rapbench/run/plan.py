@@ -21,7 +21,7 @@ from rapbench.core.types import Classifier, Dataset, Method, Metric
 from rapbench.methods.arithmetic import Arithmetic, Demanding
 from rapbench.models import MODELS
 from rapbench.relprop.graph import Graph
-from rapbench.relprop.trace import trace
+from rapbench.relprop.tracing.trace import trace
 from rapbench.results.cell import Cell, DatasetIdentity, Identity, MethodIdentity, MetricIdentity, ModelIdentity
 from rapbench.results.store import Block, BlockFile, Columns, Store, covers
 from rapbench.run.spec import RunSpec

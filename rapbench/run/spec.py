@@ -37,6 +37,7 @@ class RunSpec(BaseModel):
     scoring_precision: Literal["same", "fp32", "fp64", "tf32", "bf16"] = "same"
     backend: str = "native"
     out: Path = Path("results/runs")
+    check: Literal["on", "off"] = "on"
     save_maps: Path | None = None
     strict: bool = False
     allow_mixed: bool = False

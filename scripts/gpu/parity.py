@@ -23,7 +23,7 @@ from rapbench.backends import BACKENDS
 from rapbench.core.errors import RapbenchError
 from rapbench.core.types import Method
 from rapbench.metrics.perturbation import Perturbation
-from rapbench.relprop.trace import trace
+from rapbench.relprop.tracing.trace import trace
 
 ROOT = Path(__file__).parents[2]
 BASELINE = ROOT / "results/baselines/scenes.json"

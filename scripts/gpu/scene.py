@@ -21,7 +21,7 @@ from rapbench.methods.signals.moments import Moments, observed
 from rapbench.methods.signals.patterns import Patterns
 from rapbench.models import load_classifier
 from rapbench.models.narrow import narrow_module
-from rapbench.relprop.trace import trace
+from rapbench.relprop.tracing.trace import trace
 from rapbench.run.batches import Batches
 from rapbench.run.scorer import layout
 

@@ -25,7 +25,7 @@ from rapbench.methods.arithmetic import explained as in_arithmetic
 from rapbench.methods.arithmetic import wanted
 from rapbench.metrics.degradation import Degradation
 from rapbench.metrics.perturbation import Perturbation
-from rapbench.relprop.trace import trace
+from rapbench.relprop.tracing.trace import trace
 
 
 def card(section: Section, scene: Scene) -> None:

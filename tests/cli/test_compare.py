@@ -19,7 +19,7 @@ from rapbench.backends import BACKENDS, CAPTUM, NATIVE, ZENNIT, providers
 from rapbench.cli.compare import compare_backends
 from rapbench.cli.list import Kind, list_names
 from rapbench.core.errors import BadConfig, RapbenchError, UnknownName
-from rapbench.run.compare import largest_difference, shared
+from rapbench.doctor.compare import largest_difference, shared
 
 TINY = ["--model", "doubles:tiny", "--weights", "random", "--dataset", "doubles:Squares", "--limit", "2"]
 Compare = Callable[..., Result]

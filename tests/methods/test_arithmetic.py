@@ -15,7 +15,7 @@ from rapbench.core.errors import BadConfig
 from rapbench.methods import METHODS
 from rapbench.methods.arithmetic import Demanding, explained, wanted
 from rapbench.relprop.layers import Add
-from rapbench.relprop.trace import trace
+from rapbench.relprop.tracing.trace import trace
 
 CLASSES = torch.tensor([0, 1, 2])
 

@@ -15,7 +15,7 @@ from rapbench.core.errors import BadConfig, UnsupportedLayer
 from rapbench.methods.cam import GradCam, GuidedGradCam
 from rapbench.methods.guided import DeconvNet, GuidedBackprop
 from rapbench.relprop.layers import Convolution
-from rapbench.relprop.trace import trace
+from rapbench.relprop.tracing.trace import trace
 
 CLASSES = torch.tensor([1, 1])
 LAST: Callable[[Tensor], Tensor] = lambda v: v.permute(0, 3, 1, 2)  # noqa: E731 - an axis order

@@ -21,7 +21,7 @@ from rapbench.methods.signals.directions import weighted_layers
 from rapbench.methods.signals.moments import Moments, observed
 from rapbench.methods.signals.patterns import Estimator, Patterns
 from rapbench.relprop.layers import Weighted
-from rapbench.relprop.trace import trace
+from rapbench.relprop.tracing.trace import trace
 
 SEEDS, TARGET = torch.tensor([1, 2, 3]), torch.tensor([1, 4, 0])
 

@@ -37,7 +37,7 @@ from rapbench.methods.smooth_grad import SmoothGrad, SmoothGradSquared
 from rapbench.relprop.graph import propagate
 from rapbench.relprop.layers import Weighted
 from rapbench.relprop.rules import AlphaBeta, Epsilon, Flat, Gamma, ZBeta
-from rapbench.relprop.trace import trace
+from rapbench.relprop.tracing.trace import trace
 
 SEEDS = torch.arange(3)
 

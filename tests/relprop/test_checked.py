@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 import rapbench
 from rapbench.core.errors import UnsupportedLayer
-from rapbench.relprop.checked import verify
 from rapbench.relprop.graph import Graph
 from rapbench.relprop.layers import Convolution, Layer
-from rapbench.relprop.trace import trace
+from rapbench.relprop.tracing.checked import verify
+from rapbench.relprop.tracing.trace import trace
 
 
 def logits(net: nn.Module, x: Tensor) -> Tensor:

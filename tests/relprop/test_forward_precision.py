@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from rapbench.core.types import Method
 from rapbench.methods.lrp import LRPAlpha1Beta0, LRPFlat, LRPWSquare
 from rapbench.methods.rap import RAP
-from rapbench.relprop.trace import trace
+from rapbench.relprop.tracing.trace import trace
 
 CLASSES = torch.tensor([0, 1, 2])
 DIVIDING: list[Method] = [RAP(), RAP(batch_norm="fold"), LRPWSquare(), LRPFlat()]

@@ -14,7 +14,7 @@ from rapbench.methods.lrp import LRPAlpha1Beta0, LRPAlpha2Beta1
 from rapbench.methods.rap import RAP
 from rapbench.relprop.graph import Node, Rule
 from rapbench.relprop.rules import AlphaBeta, PassNonzero, Proportional, RAPFirst, RAPHidden, Route, ZBeta
-from rapbench.relprop.trace import trace
+from rapbench.relprop.tracing.trace import trace
 
 FOLDER = Path(__file__).parents[1] / "golden"
 ARRAYS = np.load(FOLDER / "rap_layers.npz")

@@ -12,7 +12,7 @@ from rapbench.methods.lrp import LRPEpsilonPlus
 from rapbench.methods.rap import RAP
 from rapbench.relprop.graph import observing
 from rapbench.relprop.layers import Input
-from rapbench.relprop.trace import trace
+from rapbench.relprop.tracing.trace import trace
 
 SEEDS = torch.zeros(3, dtype=torch.int64)
 

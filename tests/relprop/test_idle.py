@@ -19,7 +19,7 @@ from rapbench.methods.rap import RAP
 from rapbench.relprop.graph import Graph
 from rapbench.relprop.idle import prepared, settled
 from rapbench.relprop.layers import AveragePool, BatchNorm, Identity, Layer, MaxPool, Rearrange
-from rapbench.relprop.trace import trace
+from rapbench.relprop.tracing.trace import trace
 
 FEW = {"integrated_gradients": {"steps": "2"}, "smooth_grad": {"samples": "2"}, "smooth_grad_squared": {"samples": "2"}}
 OTHERS = ("pattern_net", "pattern_attribution", "pattern_attribution_a", "random", "center", "edge")

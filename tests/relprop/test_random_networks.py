@@ -19,8 +19,8 @@ from rapbench.methods.gradient import InputGradient
 from rapbench.methods.guided import GuidedBackprop
 from rapbench.methods.lrp import LRPAlpha2Beta1, LRPEpsilon
 from rapbench.methods.rap import RAP
-from rapbench.relprop.checked import verify
-from rapbench.relprop.trace import trace
+from rapbench.relprop.tracing.checked import verify
+from rapbench.relprop.tracing.trace import trace
 
 METHODS: Sequence[Method] = (
     *(RAP(), LRPEpsilon(), LRPAlpha2Beta1(), DeepLiftRescale(), GuidedBackprop(), InputGradient()),

@@ -16,7 +16,7 @@ from torch.nn import functional
 import rapbench
 from rapbench.core.errors import RapbenchError, UnsupportedLayer
 from rapbench.relprop.layers import Concatenate, Convolution, Dense, Rectifier
-from rapbench.relprop.trace import trace
+from rapbench.relprop.tracing.trace import trace
 
 
 class Function(nn.Module):

@@ -24,7 +24,7 @@ from rapbench.relprop.rules import (
     WSquare,
     ZBeta,
 )
-from rapbench.relprop.trace import trace
+from rapbench.relprop.tracing.trace import trace
 
 LAYERS: dict[str, Callable[[], nn.Module]] = {
     "3x3": lambda: nn.Conv2d(4, 5, 3, padding=1),

@@ -14,7 +14,7 @@ from torchvision import models
 from rapbench.core.errors import UnsupportedLayer
 from rapbench.methods.rap import RAP
 from rapbench.relprop.layers import BatchNorm, Convolution, Dense, Identity, Size, Unsupported
-from rapbench.relprop.trace import trace
+from rapbench.relprop.tracing.trace import trace
 
 ZOO = [
     *("alexnet", "vgg11_bn", "resnet18", "resnet50", "resnext50_32x4d", "squeezenet1_0", "densenet121"),

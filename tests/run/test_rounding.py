@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
+from rapbench.doctor.probe import residuals
 from rapbench.report.formats import number
-from rapbench.run.probe import residuals
 from rapbench.run.resolve import prepare
 from rapbench.run.spec import RunSpec
 

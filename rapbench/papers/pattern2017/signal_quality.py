@@ -19,7 +19,7 @@ from rapbench.methods.signals.directions import normalised, weighted_layers
 from rapbench.methods.signals.moments import Moments, observed
 from rapbench.methods.signals.quality import Correlations, Directions, Samples, Spread, readouts, samples
 from rapbench.relprop.layers import Convolution, Weighted
-from rapbench.relprop.trace import trace
+from rapbench.relprop.tracing.trace import trace
 from rapbench.run.fit import BATCH, moments
 from rapbench.run.reading import Images, cut, inputs
 

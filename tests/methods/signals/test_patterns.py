@@ -19,7 +19,7 @@ from rapbench.methods.signals.moments import Moments, observed
 from rapbench.methods.signals.patterns import Patterns
 from rapbench.relprop.graph import Graph
 from rapbench.relprop.layers import Weighted
-from rapbench.relprop.trace import trace
+from rapbench.relprop.tracing.trace import trace
 
 Array = NDArray[np.float64]
 

@@ -15,7 +15,7 @@ from rapbench.core.errors import UnsupportedLayer
 from rapbench.methods.signals import quality
 from rapbench.methods.signals.quality import Correlations, Directions, Samples, Spread, readouts, samples
 from rapbench.relprop.layers import Weighted
-from rapbench.relprop.trace import trace
+from rapbench.relprop.tracing.trace import trace
 
 Array = NDArray[np.float64]
 GROUPS, INPUTS, UNITS = 2, 7, 3

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from rapbench.core.errors import UnsupportedLayer
 from rapbench.relprop.graph import Graph
-from rapbench.relprop.kinds import CASTS, Operation, kind, rectifier
 from rapbench.relprop.layers import Convolution, Input, Layer, Rearrange, Rectifier, Size
-from rapbench.relprop.parameters import PARAMETRISED, parametrised, surrounded, zeros_around
-from rapbench.relprop.recording import Call, Recording, Unseen, Value
-from rapbench.relprop.replay import OUT_OF_PLACE, Multiple, Replay, same
-from rapbench.relprop.templates import Differs, Images, Ref, leaves, mapped, united
+from rapbench.relprop.tracing.kinds import CASTS, Operation, kind, rectifier
+from rapbench.relprop.tracing.parameters import PARAMETRISED, parametrised, surrounded, zeros_around
+from rapbench.relprop.tracing.recording import Call, Recording, Unseen, Value
+from rapbench.relprop.tracing.replay import OUT_OF_PLACE, Multiple, Replay, same
+from rapbench.relprop.tracing.templates import Differs, Images, Ref, leaves, mapped, united
 
 
 class Lowering:

@@ -9,9 +9,9 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional
 
-from rapbench.relprop.kinds import Operation
 from rapbench.relprop.layers import BatchNorm, Convolution, Dense, Layer, Unsupported
-from rapbench.relprop.templates import Ref
+from rapbench.relprop.tracing.kinds import Operation
+from rapbench.relprop.tracing.templates import Ref
 
 PARAMETRISED = (Convolution, Dense, BatchNorm)
 _NAMES = {

@@ -21,8 +21,8 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from rapbench.core.errors import UnsupportedLayer, first_line
-from rapbench.relprop.places import Place, Places
-from rapbench.relprop.templates import Ref, leaves, mapped
+from rapbench.relprop.tracing.places import Place, Places
+from rapbench.relprop.tracing.templates import Ref, leaves, mapped
 
 _READS = {
     *("item", "tolist", "numpy", "equal", "allclose", "is_nonzero"),

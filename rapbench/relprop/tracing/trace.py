@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from rapbench.core.errors import UnsupportedLayer
-from rapbench.relprop.closeness import is_close
 from rapbench.relprop.graph import Graph
-from rapbench.relprop.lowering import Lowering
-from rapbench.relprop.recording import Recording, Value, recorded
+from rapbench.relprop.tracing.closeness import is_close
+from rapbench.relprop.tracing.lowering import Lowering
+from rapbench.relprop.tracing.recording import Recording, Value, recorded
 
 
 def trace(model: nn.Module, x: Tensor) -> Graph:

@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from rapbench.core.errors import UnsupportedLayer
-from rapbench.relprop.closeness import is_close
 from rapbench.relprop.graph import Graph
 from rapbench.relprop.layers import Layer, Size, Weighted
-from rapbench.relprop.lowering import described
-from rapbench.relprop.places import Places
-from rapbench.relprop.recording import name_of, recorded
-from rapbench.relprop.templates import leaves
-from rapbench.relprop.trace import evaluating, unwrapped
+from rapbench.relprop.tracing.closeness import is_close
+from rapbench.relprop.tracing.lowering import described
+from rapbench.relprop.tracing.places import Places
+from rapbench.relprop.tracing.recording import name_of, recorded
+from rapbench.relprop.tracing.templates import leaves
+from rapbench.relprop.tracing.trace import evaluating, unwrapped
 
 
 def verify(graph: Graph, model: nn.Module, x: Tensor, logits: Tensor) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rapbench.relprop.templates import Ref, leaves, mapped
+from rapbench.relprop.tracing.templates import Ref, leaves, mapped
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from rapbench.relprop.layers import (
     Rearrange,
     Unsupported,
 )
-from rapbench.relprop.templates import Ref, leaves
+from rapbench.relprop.tracing.templates import Ref, leaves
 
 CASTS = ("to", "type", "type_as", "float", "double", "half", "bfloat16", "to_copy")
 _IDENTITIES = (

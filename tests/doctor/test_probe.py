@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from rapbench.doctor.probe import probe
 from rapbench.results.store import Store
 from rapbench.run.engine import execute
-from rapbench.run.probe import probe
 from rapbench.run.resolve import prepare
 from rapbench.run.spec import RunSpec
 
