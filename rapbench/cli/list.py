@@ -16,16 +16,17 @@ class Kind(StrEnum):
     MODELS = "models"
     DATASETS = "datasets"
     METRICS = "metrics"
+    PAPERS = "papers"
 
 
 def list_names(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
-    """Print the names that run knows and what each is; methods with the backends that provide them."""
+    """Print the names that run knows and what each is; methods with their backends, tables and figures of papers."""
     from rapbench.datasets import DATASETS
     from rapbench.metrics import METRICS
     from rapbench.models import MODELS
 
-    if kind is Kind.METHODS:
-        _print(_methods())
+    if kind in {Kind.METHODS, Kind.PAPERS}:
+        _print(_methods() if kind is Kind.METHODS else _exhibits())
         return
     catalogue = {Kind.MODELS: MODELS, Kind.DATASETS: DATASETS, Kind.METRICS: METRICS}[kind]
     _print([(name, entry.summary) for name, entry in catalogue.items()])
@@ -35,6 +36,13 @@ def _methods() -> list[tuple[str, str, str]]:
     from rapbench.backends import BACKENDS, providers
 
     return [(name, " ".join(found), BACKENDS.load(found[0])[name].summary) for name, found in providers().items()]
+
+
+def _exhibits() -> list[tuple[str, str, str]]:
+    """Tables and figures that `rapbench run` takes."""
+    from rapbench.papers.card import exhibit, exhibits
+
+    return [(name, exhibit(name).source, exhibit(name).title) for name in exhibits()]
 
 
 def _print(rows: Sequence[tuple[str, ...]]) -> None:

@@ -107,7 +107,7 @@ def test_lists_name_everything_with_a_line_on_it(rapbench: Command) -> None:
     printed = rapbench("list", "methods").out.splitlines()
     assert [line.split()[0] for line in printed][: len(METHODS)] == list(METHODS)
     assert "native captum" in next(line for line in printed if line.startswith("gradient "))
-    for kind in ("models", "datasets", "metrics"):
+    for kind in ("models", "datasets", "metrics", "papers"):
         assert rapbench("list", kind).code == 0
 
 

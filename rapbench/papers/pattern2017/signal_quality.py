@@ -50,7 +50,7 @@ class SignalQuality:
 
     title: ClassVar[str] = "Signal estimators"
     signed: ClassVar[bool] = True
-    block_size: ClassVar[int] = 4
+    block_size: ClassVar[int] = 8
 
     positions: int = 64
     units: int = 64
