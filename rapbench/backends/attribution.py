@@ -71,6 +71,8 @@ def _check_types(model: object, x: object) -> None:
         raise BadConfig(f"x must be floating point of shape (N, C, H, W), not {found}")
     if not x.isfinite().all():
         raise BadConfig("x holds values that are not finite")
+    if any(parameter.is_inference() for parameter in model.parameters()):
+        raise BadConfig("the network was built inside inference_mode, where no gradient can pass: build it outside")
     parameter = next(model.parameters(), x)
     if parameter.device != x.device:
         raise BadConfig(f"the model is on {parameter.device} and x on {x.device}")

@@ -160,3 +160,10 @@ def test_what_is_no_network_or_no_image_is_refused_in_one_line() -> None:
 @pytest.mark.parametrize("method", ["rap", "lrp_epsilon", "deeplift_rescale", "grad_cam", "gradient"])
 def test_no_images_have_no_relevance(method: str) -> None:
     assert rapbench.attribute(network("vgg"), images()[:0], method=method).shape == (0, 3, 32, 32)
+
+
+def test_a_network_built_inside_inference_mode_is_refused_in_one_line() -> None:
+    with torch.inference_mode():
+        net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3072, 5)).double()
+    with pytest.raises(BadConfig, match="built inside inference_mode"):
+        rapbench.attribute(net, images(2))
