@@ -4,8 +4,7 @@ Definitions are made to coincide with the native ones as far as zennit's rules a
 where ours do, the stabiliser is negligible, batch norm is merged into the layer that alone feeds it, additions divide
 relevance in proportion. zennit's own presets keep every bias (`bias=signed`), add 1e-6 to every denominator
 (`stabilizer=1e-6`) and pass relevance unchanged through a batch norm that is not merged. What zennit cannot see is
-refused: functions, which no hook reaches, and additions outside torchvision's residual blocks, where each summand would
-get the whole relevance.
+refused: functions, and additions outside torchvision's residual blocks, where each summand would get all relevance.
 """
 
 from __future__ import annotations
