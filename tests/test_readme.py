@@ -24,7 +24,7 @@ CONFIGS = sorted((ROOT / "configs").glob("*.toml"))
 DOCUMENTS = sorted(
     path for folder in ("*.md", "configs/*.md", "results/*.md", "rapbench/*/README.md") for path in ROOT.glob(folder)
 )
-NOT_OURS = {"--quiet", "--exclude"}
+NOT_OURS = {"--quiet", "--dist", "--exclude"}
 """Options of other programs that the documents show."""
 document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 

@@ -295,12 +295,31 @@ class Variant:
     undefined: Mapping[str, Callable[[DataFrame], NDArray[np.bool_]]]
 
 
+@runtime_checkable
+class Suited(Protocol):
+    """What a metric's class has besides that does not take its defaults in a run that names no metrics."""
+
+    @classmethod
+    def suited(cls, *, size: int, usual_limit: int | None) -> dict[str, str]:
+        """Parameters for images of a side in pixels.
+
+        Args:
+            size: of the network's input.
+            usual_limit: images that the data set gives a run, None where the user chose a limit or there is no usual
+                one.
+        """
+        ...
+
+
 class Metric(Protocol):
     """A score of explanations; a frozen dataclass whose fields are its parameters.
 
     Called on a batch it returns sufficient statistics, one entry per image, never a final ratio; `variants` then names
     the numbers that can be computed from them. Columns are (N,) or (N, L), on any device. Rows passed to a variant also
     hold `index`, `id`, `label` (-1 where unknown) and `target`.
+
+    A metric of the catalogue that costs much and tells little more than others says `only_when_asked = True`; one whose
+    parameters depend on the run where nobody chooses them says which in `suited`, as `Suited` has it.
     """
 
     needs: ClassVar[frozenset[Need]]

@@ -42,6 +42,8 @@ class Degradation:
 
     needs: ClassVar[frozenset[Need]] = frozenset()
     headline: ClassVar[tuple[str, ...]] = ("mean_drop",)
+    only_when_asked: ClassVar[bool] = True
+    """It takes as many classifications as perturbation and tells much the same."""
 
     patch: int = 9
     steps: int = 100

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
     from torch import Tensor
 
+_USUAL_SIZE = 224
+"""Side in pixels of the images that the paper erases 100 pixels of a step."""
 _OUTCOMES = ("accuracy", "probability", "logit")
 _DIRECTION: Mapping[str, Direction] = {"lerf": "lower", "morf": "higher"}
 _ERASED_SIGN = {"lerf": "num_negative", "morf": "num_positive"}
@@ -66,6 +68,12 @@ class Perturbation:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value}")
+
+    @classmethod
+    def suited(cls, *, size: int, usual_limit: int | None) -> dict[str, str]:
+        """The same share of smaller images as of usual ones, and a quarter of what is generated: 80 inputs an image."""
+        share = {"pixels": str(max(1, round(100 * (size / _USUAL_SIZE) ** 2)))} if size < _USUAL_SIZE else {}
+        return share | ({} if usual_limit is None else {"images": str(usual_limit // 4)})
 
     @torch.no_grad()
     def __call__(self, explained: Explained) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ from rapbench.core.catalogue import Call, Catalogue, parse_call
 from rapbench.core.errors import BadConfig
 from rapbench.core.files import File
 from rapbench.core.named import Named
-from rapbench.core.types import Classifier, Dataset, Method, Metric, Training
+from rapbench.core.types import Classifier, Dataset, Method, Metric, Suited, Training
 from rapbench.datasets import DATASETS
 from rapbench.methods.signals.patterns import Patterns
 from rapbench.metrics import METRICS
@@ -27,10 +27,6 @@ from rapbench.run.fit import patterns_for, refuse_unless_generated
 from rapbench.run.plan import Experiment, Study, blocks, candidates
 from rapbench.run.spec import RunSpec
 from rapbench.run.study import STUDIES
-
-_USUAL_SIZE = 224
-_ONLY_WHEN_ASKED = {"degradation"}
-"""Metrics that take as many classifications as perturbation and tell much the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,8 +198,7 @@ def _refuse_modes_of_cuda(spec: RunSpec) -> None:
 def _metrics(spec: RunSpec, dataset_name: str, dataset: type[Dataset]) -> tuple[Named[Metric], ...]:
     """The guards, then the metrics asked for, or all that the samples support."""
     if not spec.metric:
-        names = [n for n in METRICS if n not in _ONLY_WHEN_ASKED and METRICS.load(n).needs <= dataset.provides]
-        return named(METRICS, tuple(_economical(name, spec, dataset) for name in names))
+        return named(METRICS, _usual(spec, dataset))
     metrics = named(METRICS, tuple(dict.fromkeys(("guards", *spec.metric))))
     for metric in metrics:
         if lacking := metric.thing.needs - dataset.provides:
@@ -211,19 +206,15 @@ def _metrics(spec: RunSpec, dataset_name: str, dataset: type[Dataset]) -> tuple[
     return metrics
 
 
-def _economical(name: str, spec: RunSpec, dataset: type[Dataset]) -> str:
-    """Perturbation classifies 80 more images an image: by default a generated set perturbs a quarter of its images.
-
-    On images that have fewer pixels than it erases, it erases the same share of them.
-    """
-    if name != "perturbation":
-        return name
-    parameters, size = {}, family(spec.model).size
-    if size < _USUAL_SIZE:
-        parameters["pixels"] = str(max(1, round(100 * (size / _USUAL_SIZE) ** 2)))
-    if spec.limit is None and dataset.default_limit is not None:
-        parameters["images"] = str(dataset.default_limit // 4)
-    return str(Call(name, parameters))
+def _usual(spec: RunSpec, dataset: type[Dataset]) -> tuple[str, ...]:
+    """The metrics of a run that names none, as they are suited to its images."""
+    limit = dataset.default_limit if spec.limit is None else None
+    classes = {name: METRICS.load(name) for name in METRICS}
+    return tuple(
+        str(Call(name, cls.suited(size=family(spec.model).size, usual_limit=limit) if isinstance(cls, Suited) else {}))
+        for name, cls in classes.items()
+        if cls.needs <= dataset.provides and not getattr(cls, "only_when_asked", False)
+    )
 
 
 def _lacks_patterns(method: Named[Method]) -> bool:
