@@ -180,7 +180,7 @@ class _Recorder(TorchFunctionMode):
             self.refuse(name, "the network's code depends on the values of its images", Unseen)
         if name in _UNTRACKED or (name == "data" and func.__name__ == "__set__"):
             self.refuse(name, "it replaces a tensor's memory")
-        if name in {"batch_norm", "native_batch_norm"} and _normalises_by_batch(func, args, kwargs):
+        if depending and name in {"batch_norm", "native_batch_norm"} and _normalises_by_batch(func, args, kwargs):
             self.refuse(name, "it normalises by the batch, so that an image's logits depend on the others")
         if depending and torch.is_autocast_enabled(self.images.device.type):
             self.refuse(name, "it runs under autocast")
