@@ -112,8 +112,9 @@ def survival(held: Held, order: str) -> Curve:
     cell = held.cell
     parameters = cell.identity.metric.parameters
     variants = METRICS.load(cell.identity.metric.name)(**parameters).variants(signed=cell.signed)
-    rows = sound(variants[_METRIC_OF_ORDER[order]], held.rows.frame)
-    if not len(rows):
+    variant = variants.get(_METRIC_OF_ORDER[order])  # None where the metric's `orders` leave this one out
+    rows = held.rows.frame if variant is None else sound(variant, held.rows.frame)
+    if variant is None or not len(rows):
         return without_images(cell, called(cell))
     survived = vectors(rows, f"{order}_accuracy")
     n, accuracy = len(survived), survived.mean(axis=0)
@@ -241,7 +242,7 @@ def _place_of_panel(panel: Group[Curve]) -> tuple[str, int, str]:
 
 def _title(panel: Group[Curve]) -> str:
     """Network; data set, images, settings of the metric that are not defaults, and what differs from other panels."""
-    counts = sorted({found.n for found in panel.members})
+    counts = sorted({found.n for found in panel.members if found.n}) or [0]
     images = f"n = {counts[0]}" if len(counts) == 1 else f"n = {counts[0]} to {counts[-1]}"
     setting = [f"{key} = {value}" for key, value in parse_call(panel.cell.metric).parameters.items()]
     told = filter(None, [panel.cell.dataset, images, *setting, panel.remark])

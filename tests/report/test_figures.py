@@ -102,6 +102,23 @@ def test_a_method_without_any_image_has_no_curve() -> None:
     assert PerturbationCurves()([empty]) == []
 
 
+def test_an_order_that_was_not_computed_has_no_curve() -> None:
+    one = stored()
+    metric = replace(one.cell.identity.metric, parameters={**one.cell.identity.metric.parameters, "orders": "lerf"})
+    only_lerf = replace(one.cell, identity=replace(one.cell.identity, metric=metric))
+    assert survival(held(only_lerf, one.rows.frame), "morf").n == 0
+    assert survival(held(only_lerf, one.rows.frame), "lerf").n == 20
+
+
+def test_a_method_without_images_is_named_and_does_not_count() -> None:
+    nothing = stored("gradient")
+    nothing.rows.frame["constant"] = 1
+    drawing = only(PerturbationCurves()([stored(), nothing]))
+    (axes,) = panels(drawing.figure)
+    assert axes.get_title().endswith("n = 20")
+    assert drawing.notes == ("Gradient has no defined image",)
+
+
 def test_the_order_chosen_is_the_order_drawn() -> None:
     lerf, morf = (only(PerturbationCurves(order=order)([stored()])) for order in ("lerf", "morf"))
     assert (lerf.suffix, morf.suffix) == ("", "morf")
