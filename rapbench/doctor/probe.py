@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from rapbench.core.types import Explained
 from rapbench.methods.arithmetic import Arithmetic
 from rapbench.results.store import Block
 from rapbench.run.engine import Clock
@@ -57,9 +58,10 @@ def probe(experiment: Experiment, tasks: list[Task]) -> list[Cost]:
         for method in experiment.methods:
             with clock(f"explaining by {method.label}"):
                 explained = explainer.explained(method, clean)
+        noisy = _with_noise(explained.head(1))
         for metric in experiment.metrics:
             with clock(f"scoring by {metric.label}"):
-                metric.thing(explained.head(1))
+                metric.thing(noisy)
     num = {stage: 1 if stage.startswith("scoring") else len(loaded.samples) for stage in clock.seconds}
     each = {stage: seconds / num[stage] for stage, seconds in clock.seconds.items()}
     return [
@@ -67,6 +69,12 @@ def probe(experiment: Experiment, tasks: list[Task]) -> list[Cost]:
         for stage, n in counts.items()
         if n
     ]
+
+
+def _with_noise(explained: Explained) -> Explained:
+    """A map that every metric scores, whatever the last method's is: a constant one costs perturbation nothing."""
+    noise = torch.randn(explained.relevance.shape, generator=torch.Generator().manual_seed(0))
+    return replace(explained, relevance=noise.to(explained.relevance))
 
 
 def _cost_of_study(experiment: Experiment, study: Study, tasks: list[Task]) -> Cost:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from torch import Tensor
 
 from rapbench.doctor.probe import probe
+from rapbench.metrics.perturbation import Perturbation
 from rapbench.results.store import Store
 from rapbench.run.engine import execute
 from rapbench.run.resolve import prepare
@@ -35,6 +37,22 @@ def test_a_probe_counts_what_is_still_to_be_done_and_stores_nothing(tmp_path: Pa
     execute(experiment, [t for t in experiment.pending(store) if t.block.start == 0], store, lambda count: None)
     left = {cost.stage: cost.images for cost in probe(experiment, experiment.pending(store))}
     assert left == {stage: 16 if stage.startswith("scoring") else 8 for stage in costs if "perturbation" not in stage}
+
+
+def test_a_constant_map_at_the_end_does_not_hide_what_scoring_costs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With all_background as the last method perturbation was priced at nothing."""
+    scored: list[Tensor] = []
+    curves = Perturbation.__call__
+    monkeypatch.setattr(
+        Perturbation, "__call__", lambda own, explained: (scored.append(explained.pixels), curves(own, explained))[1]
+    )
+    options = {"dataset": "doubles:Squares", "model": "doubles:tiny", "weights": "random", "out": tmp_path}
+    options |= {"method": "gradient,all_background", "metric": "perturbation(steps=2)", "device": "cpu", "limit": 2}
+    experiment = prepare(RunSpec.read(None, options))
+    probe(experiment, experiment.pending(Store(tmp_path)))
+    assert [pixels.unique().numel() > 1 for pixels in scored] == [True]
 
 
 def test_stages_are_timed(tmp_path: Path) -> None:
