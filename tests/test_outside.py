@@ -123,6 +123,7 @@ def rapbench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     """Runs the command line in a folder that holds the files; what it prints."""
     for name, text in {"lab_metric": METRIC, "lab_data": DATASET, "lab_paper": PAPER}.items():
         (tmp_path / f"{name}.py").write_text(text)
+    for name in ("lab_metric", "lab_data", "lab_paper", "lab_own"):  # those of an earlier test
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
