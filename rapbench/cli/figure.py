@@ -19,7 +19,7 @@ from rapbench.cli.options import (
     OnlySelect,
     OnlyWeights,
     Out,
-    wanted,
+    filter_of,
 )
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def figure(
     from rapbench.report.figures import written
     from rapbench.results.store import Store
 
-    kind, asked = _kind(name, order), wanted(context)
+    kind, asked = _kind(name, order), filter_of(context)
     store, folder = Store(out), to or out / "figures"
     for file in drawn(name, kind, store, asked, folder):
         typer.echo(file)

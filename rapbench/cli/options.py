@@ -73,7 +73,7 @@ def specs(context: typer.Context) -> dict[str, RunSpec]:
     return runs
 
 
-def wanted(context: typer.Context) -> Filter:
+def filter_of(context: typer.Context) -> Filter:
     """The stored cells that the options beginning with Only ask for."""
     given = {name: value for name, value in context.params.items() if name in Filter.__dataclass_fields__}
     methods = tuple(str(call) for call in split_calls(context.params.get("method") or []))

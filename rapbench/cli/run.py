@@ -142,14 +142,14 @@ def _exhibited(context: typer.Context, name: str, ended: list[Finished], *, as_j
     cells = [cell for done in ended for cell in done.experiment.cells.values()]
     given = {key: value for key, value in typed(context).items() if key in {"model", "dataset"}}
     settings = tuple({cell.key: cell.identity.setting() for cell in cells}.values())
-    wanted, store, card = Filter(**given, settings=settings), Store(context.params["out"]), card_of(name)
+    asked, store, card = Filter(**given, settings=settings), Store(context.params["out"]), card_of(name)
     if isinstance(card, Figure):
-        files = [str(file) for file in drawn(name, card.kind(), store, wanted, store.root / "figures")]
+        files = [str(file) for file in drawn(name, card.kind(), store, asked, store.root / "figures")]
         if not as_json:
             typer.echo("\n".join(files))
         return {"files": files}
     of_sweep = context.params["sweep"]
-    document = shown.readings(name, store, wanted) if of_sweep else shown.beside_published(name, store, wanted)
+    document = shown.readings(name, store, asked) if of_sweep else shown.beside_published(name, store, asked)
     if not as_json:
         typer.echo(rendered(document, Format.TEXT))
     return {"table": json.loads(rendered(document, Format.JSON))}

@@ -19,7 +19,7 @@ from rapbench.cli.options import (
     OnlySelect,
     OnlyWeights,
     Out,
-    wanted,
+    filter_of,
 )
 from rapbench.report.formats import Format
 
@@ -65,7 +65,7 @@ def table(
     from rapbench.results.store import Store
 
     form = Format.JSON if as_json else form
-    asked = wanted(context)
+    asked = filter_of(context)
     if name is None:
         if sweep or closest or against:
             raise BadConfig("--sweep, --closest and --against need a table: rapbench table rap2020/table1")

@@ -48,7 +48,8 @@ def execute(
     if not tasks:
         return clock.seconds
     if experiment.study:
-        return _measured(experiment, experiment.study.thing, tasks, store, progress, claims, failed)
+        _measure(experiment, experiment.study.thing, tasks, store, clock, progress, claims, failed)
+        return clock.seconds
     explainer = Explainer(experiment)
     groups: deque[list[Task]] = deque()
     images = read(experiment, _taken(experiment, tasks, store, claims, groups))
@@ -70,20 +71,20 @@ def execute(
                 progress(loaded.block.stop - loaded.block.start)
 
 
-def _measured(
+def _measure(
     experiment: Experiment,
     study: Study,
     tasks: Sequence[Task],
     store: Store,
+    clock: Clock,
     progress: Progress,
     claims: Claims | None,
     failed: Failed,
-) -> Mapping[str, float]:
+) -> None:
     """Does the tasks of a study, likewise."""
-    clock = Clock(experiment.device)
     experiment.classifier.module.to(experiment.device)
     for task in tasks:
-        if claims and not (claims.take(experiment.task_id(task)) and _still(experiment, task, store, claims)):
+        if not _mine(experiment, task, store, claims):
             continue
         try:
             with clock(f"measuring {study.title}"):
@@ -96,7 +97,6 @@ def _measured(
             failed(task, error)
         if claims:
             claims.release(experiment.task_id(task))
-    return clock.seconds
 
 
 def _do(task: Task, explainer: Explainer, loaded: Loaded, clean: Classified | None, store: Store, clock: Clock) -> None:
@@ -116,18 +116,17 @@ def _taken(
 ) -> Iterator[Block]:
     """The blocks to read; what is to be done on each is appended to `groups` as it is taken."""
     for block, group in groupby(tasks, key=lambda task: task.block):
-        mine = [
-            task
-            for task in group
-            if claims is None or (claims.take(experiment.task_id(task)) and _still(experiment, task, store, claims))
-        ]
-        if mine:
+        if mine := [task for task in group if _mine(experiment, task, store, claims)]:
             groups.append(mine)
             yield block
 
 
-def _still(experiment: Experiment, task: Task, store: Store, claims: Claims) -> bool:
-    """Whether a task just claimed is still to be done; another worker may have finished it before."""
+def _mine(experiment: Experiment, task: Task, store: Store, claims: Claims | None) -> bool:
+    """Whether a task is this worker's: it could be claimed, and no other has finished it before."""
+    if claims is None:
+        return True
+    if not claims.take(experiment.task_id(task)):
+        return False
     pending = experiment.is_pending(task, store)
     if not pending:
         claims.release(experiment.task_id(task))

@@ -18,7 +18,7 @@ from rapbench.core.errors import SpecMismatch
 from rapbench.core.named import Named, parameters
 from rapbench.core.sources import source_digest
 from rapbench.core.types import Classifier, Dataset, Method, Metric
-from rapbench.methods.arithmetic import Arithmetic, Demanding
+from rapbench.methods.arithmetic import Arithmetic, wanted
 from rapbench.models import MODELS
 from rapbench.relprop.graph import Graph
 from rapbench.relprop.tracing.trace import trace
@@ -186,9 +186,7 @@ class Experiment:
 
     def wanted(self, method: Named[Method]) -> Arithmetic:
         """What a method needs on this network for a map with digits that are determined."""
-        if self.spec.backend != "native" or not isinstance(method.thing, Demanding):
-            return "fp32"
-        return method.thing.arithmetic(self._graph)
+        return wanted(method.thing, self._graph) if self.spec.backend == "native" else "fp32"
 
     @cached_property
     def _graph(self) -> Graph:

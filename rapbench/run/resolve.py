@@ -134,7 +134,7 @@ def rehearse(spec: RunSpec) -> int:
     images = dataset(spec.dataset, spec.data_root, chosen.size)
     classifier = None if absent(spec) else network(spec, images.label_space, images)
     if not chosen.study:
-        return len(chosen.methods) * len(blocks(wanted(spec, images)))
+        return len(chosen.methods) * len(blocks(num_taken(spec, images)))
     return len(_experiment(spec, torch.device("cpu"), chosen, images, classifier).tasks()) if classifier else 1
 
 
@@ -153,10 +153,10 @@ def _experiment(
         order=(),
         study=chosen.study,
     )
-    return replace(experiment, order=candidates(experiment)[: wanted(spec, images)])
+    return replace(experiment, order=candidates(experiment)[: num_taken(spec, images)])
 
 
-def wanted(spec: RunSpec, images: Dataset) -> int:
+def num_taken(spec: RunSpec, images: Dataset) -> int:
     """How many images a run takes: as asked, the data set's own number, or all."""
     return min(spec.limit or images.default_limit or len(images), len(images))
 

@@ -324,7 +324,6 @@ def name_of(func: Any) -> str:
 
 def _normalises_by_batch(func: Any, args: Any, kwargs: Any) -> bool:
     """Whether a batch norm takes the mean and variance of its input."""
-    at = 5
-    training = kwargs.get("training", args[at] if len(args) > at else False)
+    training = kwargs.get("training", args[5] if len(args) > 5 else False)
     mean = kwargs.get("running_mean", args[1 if func is functional.batch_norm else 3])
     return bool(training) or mean is None
