@@ -86,7 +86,7 @@ def finished(experiment: Experiment) -> Finished:
     store = Store(experiment.spec.out)
     tasks = experiment.pending(store)
     total = sum(experiment.num_images(task) for task in tasks)
-    with ProgressBar(total) as progress:
+    with ProgressBar(total, "images" if experiment.study else "explanations") as progress:
         stages = execute(experiment, tasks, store, progress)
     return Finished(
         experiment=experiment,

@@ -12,13 +12,13 @@ _SECONDS_BETWEEN_LINES = 10.0
 
 
 class ProgressBar:
-    """Counts explained images, one for each method, with images/s and the time left."""
+    """Counts images, or explanations where every method explains every image, with their rate and the time left."""
 
-    def __init__(self, total: int) -> None:
-        self._total, self._done, self._start = total, 0, time.monotonic()
+    def __init__(self, total: int, what: str = "images") -> None:
+        self._total, self._what, self._done, self._start = total, what, 0, time.monotonic()
         self._line_due = self._start + _SECONDS_BETWEEN_LINES
         terminal = sys.stderr.isatty()
-        self._bar = tqdm(total=total, unit="image", file=sys.stderr, dynamic_ncols=True) if terminal else None
+        self._bar = tqdm(total=total, unit=f" {what}", file=sys.stderr, dynamic_ncols=True) if terminal else None
 
     def __call__(self, count: int) -> None:
         self._done += count
@@ -27,7 +27,8 @@ class ProgressBar:
         elif (now := time.monotonic()) >= self._line_due or self._done == self._total:
             rate = self._done / (now - self._start)
             left = (self._total - self._done) / rate
-            sys.stderr.write(f"{self._done}/{self._total} images, {rate:.1f} images/s, {left:.0f} s left\n")
+            what = self._what
+            sys.stderr.write(f"{self._done}/{self._total} {what}, {rate:.1f} {what}/s, {left:.0f} s left\n")
             self._line_due = now + _SECONDS_BETWEEN_LINES
 
     def __enter__(self) -> ProgressBar:

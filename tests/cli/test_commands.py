@@ -51,8 +51,8 @@ def test_a_run_prints_tables_on_stdout_and_progress_on_stderr(rapbench: Command)
     assert done.code == 0
     assert "doubles:tiny (random) on 3 images of doubles:Squares" in done.out
     assert "pixel_accuracy@paper (higher)" in done.out
-    assert "6/6 images" in done.err
-    assert "images/s" in done.err
+    assert "6/6 explanations" in done.err
+    assert "explanations/s" in done.err
     assert Path("results/runs").is_dir()
 
 
