@@ -12,11 +12,27 @@ from torch import Tensor, nn
 
 from rapbench.core.errors import BadData
 from rapbench.core.types import Need, Sample
+from rapbench.methods.rap import RAP
 
 
 def tiny(weights: None = None, num_classes: int = 1000) -> nn.Module:
     """A network of two weighted layers that is quick at 224 x 224."""
     return nn.Sequential(nn.Conv2d(3, 4, 16, stride=16), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 14 * 14, num_classes))
+
+
+class Opaque(nn.Module):
+    """A network whose path depends on values, so that it cannot be traced."""
+
+    def __init__(self, weights: None = None, num_classes: int = 1000) -> None:
+        super().__init__()
+        self.inner = tiny(weights, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x) if float(x.sum()) > 0 else self.inner(-x)
+
+
+class OwnRAP(RAP):
+    """RAP, brought from outside."""
 
 
 @dataclass(frozen=True, kw_only=True)

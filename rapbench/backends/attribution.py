@@ -14,8 +14,7 @@ from rapbench.core.catalogue import nearest, parse_call
 from rapbench.core.errors import BadConfig, first_line
 from rapbench.core.seeds import image_seed
 from rapbench.core.types import Method
-from rapbench.methods import METHODS
-from rapbench.methods.arithmetic import Arithmetic, explained, wanted
+from rapbench.methods.arithmetic import Arithmetic, explained, explains_graph, wanted
 from rapbench.relprop.graph import Graph
 from rapbench.relprop.tracing.checked import GradientsPass, verify
 from rapbench.relprop.tracing.closeness import is_close
@@ -53,7 +52,7 @@ def attribute(
         if check:
             _check(subject, refusal, model, x, logits)
         seeds = torch.tensor([image_seed(seed, str(n)) for n in range(len(x))])
-        if backend != "native" or call.name not in METHODS or not isinstance(subject, Graph):
+        if not isinstance(subject, Graph) or not explains_graph(explain, call.name, backend):
             return explain(model, x, index, seeds=seeds).detach().to(x.dtype)
         chosen = wanted(explain, subject) if precision == "auto" else cast("Arithmetic", precision)
         arithmetic = "fp32" if x.dtype == torch.float64 else chosen

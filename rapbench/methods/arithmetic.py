@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from rapbench.core.types import Method
+from rapbench.methods import METHODS
 from rapbench.relprop.graph import Graph
 
 Arithmetic = Literal["fp32", "fp64-forward", "fp64"]
@@ -30,6 +31,11 @@ def wanted(method: Method, graph: Graph) -> Arithmetic:
     that pass is what costs: there, 'fp32' is the cheapest form, without these digits.
     """
     return method.arithmetic(graph) if isinstance(method, Demanding) else "fp32"
+
+
+def explains_graph(method: Method, name: str, backend: str) -> bool:
+    """Whether a method is given the traced network: all of ours, and one from outside that looks at it."""
+    return isinstance(method, Demanding) or (backend == "native" and name in METHODS)
 
 
 def explained(

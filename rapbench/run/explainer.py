@@ -13,8 +13,7 @@ from rapbench.core.allocator import keep_freed_memory
 from rapbench.core.named import Named
 from rapbench.core.seeds import image_seed
 from rapbench.core.types import Batch, Complete, Explained, Method, Network, Sample
-from rapbench.methods import METHODS
-from rapbench.methods.arithmetic import Arithmetic, explained
+from rapbench.methods.arithmetic import Arithmetic, explained, explains_graph
 from rapbench.relprop.graph import Graph
 from rapbench.relprop.tracing.checked import verify
 from rapbench.relprop.tracing.trace import trace
@@ -114,8 +113,8 @@ class Explainer:
         return explained(method.thing, subject, x, target, seeds=seeds, arithmetic=arithmetic).to(self.wide)
 
     def subject(self, method: Named[Method], clean: Classified) -> nn.Module:
-        """What a method explains: for our own the traced network, compared with the network on the first batch."""
-        if self.experiment.spec.backend != "native" or method.name not in METHODS:
+        """What a method explains: the network, or the traced one, compared with it on the first batch."""
+        if not explains_graph(method.thing, method.name, self.experiment.spec.backend):
             return self.module
         if self.graph is None:
             x = clean.batch.x[:2].to(self.dtype)

@@ -18,7 +18,7 @@ from rapbench.core.errors import SpecMismatch
 from rapbench.core.named import Named, parameters
 from rapbench.core.sources import source_digest
 from rapbench.core.types import Classifier, Dataset, Method, Metric
-from rapbench.methods.arithmetic import Arithmetic, wanted
+from rapbench.methods.arithmetic import Arithmetic, Demanding
 from rapbench.models import MODELS
 from rapbench.relprop.graph import Graph
 from rapbench.relprop.tracing.trace import trace
@@ -186,7 +186,8 @@ class Experiment:
 
     def wanted(self, method: Named[Method]) -> Arithmetic:
         """What a method needs on this network for a map with digits that are determined."""
-        return wanted(method.thing, self._graph) if self.spec.backend == "native" else "fp32"
+        # A network is traced only for a method that asks: others may explain networks that cannot be traced.
+        return method.thing.arithmetic(self._graph) if isinstance(method.thing, Demanding) else "fp32"
 
     @cached_property
     def _graph(self) -> Graph:

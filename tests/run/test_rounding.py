@@ -103,3 +103,15 @@ def test_the_arithmetic_is_part_of_the_identity_where_it_is_not_that_of_the_run(
 
     assert key("rap", "auto") not in {key("rap", "fp32"), key("rap", "fp64")}
     assert key("gradient", "auto") == key("gradient", "fp32")
+
+
+def test_a_method_from_outside_is_computed_in_the_arithmetic_that_it_asks_for(run: Run) -> None:
+    given = {"model": "resnet50", "metric": "outside_inside", "limit": 1, "precision": "auto"}
+    ours, _ = run(**given, method="rap")
+    own, _ = run(**given, method="doubles:OwnRAP")
+    assert [row["value"] for row in own] == [row["value"] for row in ours]
+
+
+def test_a_network_that_cannot_be_traced_is_explained_by_methods_that_do_not_look_inside(run: Run) -> None:
+    _, computed = run(model="doubles:Opaque", method="doubles:Counting", limit=2)
+    assert computed == 2
