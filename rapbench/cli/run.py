@@ -186,7 +186,7 @@ def _work(experiments: Mapping[str, Experiment], shard: str) -> int:
     store = Store(next(iter(experiments.values())).spec.out)
     written_plan(experiments, store.root)
     total = sum(e.num_images(task) for e in experiments.values() for task in share.of(e.tasks()))
-    with ProgressBar(total, "explanations") as progress:
+    with ProgressBar(total, "images" if any(e.study for e in experiments.values()) else "explanations") as progress:
         outcome = work(list(experiments.values()), share, store, progress)
     failed = f", {len(outcome.failed)} failed: {', '.join(outcome.failed)}" if outcome.failed else ""
     typer.echo(f"shard {share.index}/{share.count}: {outcome.done} tasks done, {outcome.found} were{failed}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from typing import Any, Self
 
@@ -108,12 +108,8 @@ class Identity:
 
     def document(self) -> dict[str, Any]:
         """It as canonical JSON holds it: what was not asked for leaves no trace, so that new choices move no keys."""
-        found = json.loads(json.dumps(asdict(self)))
-        for part, unasked in _UNASKED.items():
-            for name, value in unasked.items():
-                if found[part][name] == value:
-                    del found[part][name]
-        return dict(found)
+        parts = {name: _asked(getattr(self, name)) for name in _PARTS}
+        return dict(json.loads(json.dumps({**asdict(self), **parts})))
 
     @classmethod
     def parse(cls, document: Mapping[str, Any]) -> Self:
@@ -138,12 +134,11 @@ _PARTS: dict[str, Any] = {
     "method": MethodIdentity,
     "metric": MetricIdentity,
 }
-_UNASKED: dict[str, dict[str, Any]] = {
-    "dataset": {"select": "all", "shuffle": False, "source": None},
-    "model": {"source": None},
-    "method": {"digest": None, "arithmetic": None, "source": None},
-    "metric": {"digest": None, "arithmetic": None, "source": None},
-}
+
+
+def _asked(part: Any) -> dict[str, Any]:
+    """The fields of a part that are no defaults."""
+    return {f.name: value for f in fields(part) if (value := getattr(part, f.name)) != f.default}
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
