@@ -93,9 +93,9 @@ def test_a_changed_number_fails_and_an_update_takes_it(rapbench_check: Check) ->
 
 def test_what_the_results_folder_holds_is_not_computed_again(rapbench_check: Check) -> None:
     write()
-    assert "8/8 images" in rapbench_check("--update").stderr
-    assert "images" not in rapbench_check().stderr
-    assert "8/8 images" in rapbench_check("--out", "elsewhere").stderr
+    assert "8/8 explanations" in rapbench_check("--update").stderr
+    assert "explanations" not in rapbench_check().stderr
+    assert "8/8 explanations" in rapbench_check("--out", "elsewhere").stderr
 
 
 def test_every_part_is_a_run_with_the_settings_beside_it(rapbench_check: Check) -> None:

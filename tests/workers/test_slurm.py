@@ -281,6 +281,15 @@ def test_a_papers_table_is_submitted_as_it_is_run(rapbench: Rapbench, tmp_path: 
     assert f"-m rapbench run {' '.join(options)} --out {tmp_path} --shard " in script
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """An interrupt is seen as in a terminal; what a shell starts in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_waits_until_the_job_is_noted(fake: Fake, tmp_path: Path) -> None:
     fake("sbatch", f"kill -INT {os.getpid()}; sleep 0.5; echo 78")
     job = Job(scheduler="slurm", command=["x"], shards=2, folder=tmp_path, resources=Resources())
