@@ -19,7 +19,8 @@ from rapbench.results.store import Held
 
 FIELDS = (
     *("dataset", "model", "weights", "select", "shuffle", "seed", "precision", "device"),
-    *("method", "backend", "metric", "variant", "value", "ci_low", "ci_high", "n", "n_dropped", "direction"),
+    *("method", "backend", "metric", "variant", "value", "ci_low", "ci_high", "n", "n_dropped", "n_missing"),
+    *("direction", "key", "origin"),
 )
 
 
@@ -38,6 +39,7 @@ def measured_on(cell: Cell) -> dict[str, Any]:
         "method": cell.method,
         "backend": own.method.backend,
         "metric": cell.metric,
+        "key": cell.key,
     }
 
 
@@ -52,6 +54,7 @@ class Result:
         rows: what it is computed from.
         estimated: what its estimate is computed together with.
         skipped: images that could not be read, by reason; they count as dropped.
+        origins: what computed the rows.
         headline: place among the variants that a terminal shows, None where only files hold it.
     """
 
@@ -61,6 +64,7 @@ class Result:
     rows: pd.DataFrame = field(repr=False)
     estimated: _Estimated = field(repr=False)
     skipped: Mapping[str, int]
+    origins: tuple[Mapping[str, str], ...] = ()
     headline: int | None
 
     @property
@@ -81,6 +85,8 @@ class Result:
             "direction": self.direction,
             **{key: getattr(self.estimate, key) for key in ("value", "ci_low", "ci_high", "n")},
             "n_dropped": sum(self.dropped.values()),
+            "n_missing": self.missing,
+            "origin": " | ".join(map(origin_text, self.origins)),
         }
         return {key: values[key] for key in FIELDS}
 
@@ -88,6 +94,11 @@ class Result:
     def dropped(self) -> dict[str, int]:
         """Images without a value, by reason."""
         return {**self.skipped, **self.estimate.dropped}
+
+    @property
+    def missing(self) -> int:
+        """Images that the run asked for and that were not computed."""
+        return max(0, self.cell.limit - len(self.rows) - sum(self.skipped.values()))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -140,6 +151,7 @@ def results(held: Held) -> list[Result]:
             rows=rows.frame,
             estimated=for_people if name in shown else for_files,
             skipped=rows.skipped(),
+            origins=rows.origins,
             headline=metric.headline.index(name) if name in shown else None,
         )
         for name, variant in variants.items()
@@ -174,9 +186,29 @@ def _grid(group: Group[Result]) -> Grid:
     for name, of_method in zip(names(list(rows)), rows.values(), strict=True):
         widest = max(of_method.values(), key=lambda r: r.estimate.n)
         values = [value(of_method[v].estimate) if v in of_method else "-" for v in variants]
-        lines.append((name, *values, str(widest.estimate.n), reasons(widest.dropped)))
+        lines.append((name, *values, images(widest), reasons(widest.dropped)))
     header = ("method", *(f"{v} ({arrows[v]})" for v in variants), "images", "dropped")
-    return Grid(title=heading(group), header=header, rows=tuple(lines))
+    return Grid(title=heading(group), header=header, rows=tuple(lines), notes=doubts(group.members))
+
+
+def images(result: Result) -> str:
+    """How many images a number rests on, of how many where some were not computed."""
+    return f"{result.estimate.n} of {result.cell.limit}" if result.missing else str(result.estimate.n)
+
+
+def doubts(found: Iterable[Result]) -> tuple[str, ...]:
+    """What is to be known of numbers: that their run has not ended, or that different code computed them."""
+    found = list(found)
+    missing = max((result.missing for result in found), default=0)
+    whole = max((result.cell.limit for result in found), default=0)
+    origins = dict.fromkeys(origin_text(origin) for result in found for origin in result.origins)
+    unfinished = f"not whole: up to {missing} of {whole} images are not computed yet; the same run goes on"
+    return (*([unfinished] if missing else []), *([f"computed by {' | '.join(origins)}"] if len(origins) > 1 else []))
+
+
+def origin_text(origin: Mapping[str, str]) -> str:
+    """What computed rows, in a line: 'rapbench 0.1.0, code 1a2b3c4d, torch 2.11.0, device x86_64'."""
+    return ", ".join(f"{name} {value}" for name, value in origin.items())
 
 
 def heading(group: Group[Any]) -> str:
