@@ -139,8 +139,16 @@ class Experiment:
         held = {key: store.files(cell, readable) for key, cell in self.cells.items()}
         tasks = [left for task in self.tasks() if (left := self._left(task, held))]
         if tasks and not self.spec.allow_mixed:
-            self._refuse_mixing(held)
+            self._refuse_others(held)
         return tasks
+
+    def refuse_others(self, store: Store) -> None:
+        """Refuses a folder with rows of this run that were computed by other versions or on another device.
+
+        Raises:
+            SpecMismatch: it holds some; the message says by what.
+        """
+        self._refuse_others({key: store.files(cell) for key, cell in self.cells.items()})
 
     def is_pending(self, task: Task, store: Store) -> bool:
         """Whether a task of the plan is still to be done, as the folder is now."""
@@ -242,7 +250,7 @@ class Experiment:
             return False
         return True
 
-    def _refuse_mixing(self, held: Mapping[tuple[str, str], Mapping[int, BlockFile]]) -> None:
+    def _refuse_others(self, held: Mapping[tuple[str, str], Mapping[int, BlockFile]]) -> None:
         for files in held.values():
             for file in files.values():
                 if apart := {key: there for key, there in file.origin.items() if there != self.origin.get(key)}:
@@ -250,7 +258,7 @@ class Experiment:
                     there = ", ".join(f"{key} {value}" for key, value in apart.items())
                     raise SpecMismatch(
                         f"{self.spec.out} holds rows computed by {there}; here it is {here}, and numbers may differ: "
-                        "choose another --out, or mix them with --allow-mixed"
+                        "choose another --out (or, of run, mix them by --allow-mixed)"
                     )
 
     def _maps_missing(self, method: Named[Method], block: Block, files: Iterable[BlockFile]) -> bool:
