@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from rapbench.core.errors import BadConfig, SpecMismatch
 from rapbench.results.cell import Cell
+from rapbench.results.notes import sealed, unsealed
 
 Columns = Mapping[str, NDArray[Any]]
 _LOG = logging.getLogger(__name__)
@@ -132,16 +133,26 @@ class Store:
         path = folder / "spec.json"
         held = _spec(path)
         if held is None or held.limit < cell.limit:
-            write_whole(path, _document(cell))
+            write_whole(path, sealed({**cell.document(), "images": cell.limit}))
         return folder
 
-    def files(self, cell: Cell, readable: Callable[[int], bool] = _never) -> dict[int, BlockFile]:
+    def files(
+        self, cell: Cell, ids: Sequence[str] | None = None, readable: Callable[[int], bool] = _never
+    ) -> dict[int, BlockFile]:
         """The whole files of a cell by the position they start at; of several, the longest.
 
         A file that lacks an image at a position that is readable now is set aside: it counts as missing until its block
         is written again. Each file is asked about once.
+
+        Args:
+            cell: whose files.
+            ids: of the images by position; a file with others counts as damaged.
+            readable: whether the image at a position can be read.
         """
-        found = {start: opened.file for start, opened in self._opened(cell, "*", ["index"]).items()}
+        opened = self._opened(cell, "*", ["index", "id"])
+        for path in [o.file.path for o in opened.values() if ids is not None and not o.is_of(ids)]:
+            self._tell(path)
+        found = {start: o.file for start, o in opened.items() if o.file.path not in self._damaged}
         new = {start: file for start, file in found.items() if file.skipped and file.path not in self._tried}
         again = {start: file.path for start, file in new.items() if any(map(readable, file.skipped))}
         self._tried.update(file.path for file in new.values())
@@ -191,7 +202,7 @@ class Store:
         """The whole files of a cell by the position they start at, in order; of several, the best."""
         found: dict[int, _Opened] = {}
         for path in sorted((self.root / cell.folder).glob(f"{pattern}.parquet")):
-            if path in self._aside:
+            if path in self._aside | self._damaged:
                 continue
             opened = _opened(path, cell, columns)
             if opened is None:
@@ -202,13 +213,15 @@ class Store:
 
     def _tell(self, path: Path) -> None:
         """Names a damaged file, once; one that another worker has removed meanwhile is none."""
-        if path.exists() and path not in self._damaged:
-            _LOG.warning("left out: %s is damaged or another's; its rows count as missing", path)
+        if path.exists():
+            _LOG.warning("left out: %s is damaged, or its rows are another's; they count as missing", path)
             self._damaged.add(path)
 
     def _replace(self, path: Path, block: Block) -> None:
-        """Removes what a block's new file stands for: files that were damaged or set aside."""
-        old = {p for p in self._aside | self._damaged if p.parent == path.parent and p.name.startswith(block.stem)}
+        """Removes what a block's new file stands for: what was damaged from its start on, and itself set aside."""
+        damaged = {p for p in self._damaged if p.name.startswith(f"{block.start:07d}-")}
+        aside = {p for p in self._aside if p.name.startswith(block.stem)}
+        old = {p for p in damaged | aside if p.parent == path.parent}
         self._aside -= old
         self._damaged -= old
         for one in old - {path}:
@@ -232,6 +245,14 @@ class _Opened(NamedTuple):
         """Of two files with the same start, the one that reaches further is taken, or lacks fewer images."""
         return self.file.block.stop, -len(self.file.skipped)
 
+    def is_of(self, ids: Sequence[str]) -> bool:
+        """Whether its images are those that have these ids by position, as far as there are some."""
+        there = dict(
+            zip(self.table["index"].to_pylist(), self.table["id"].to_pylist(), strict=True) if len(self.table) else ()
+        )
+        held = there | {incident.position: incident.id for incident in self.file.incidents}
+        return all(held[position] == ids[position] for position in held.keys() & range(len(ids)))
+
     def reaches(self, stop: int) -> bool:
         """Whether it holds all positions before `stop`."""
         return self.file.block.stop >= stop
@@ -243,24 +264,10 @@ class _Opened(NamedTuple):
         return _Opened(replace(self.file, incidents=kept), table)
 
 
-def _document(cell: Cell) -> bytes:
-    """A spec file: the cell, how many images it is to have, and the digits of both."""
-    content = {**cell.document(), "images": cell.limit}
-    return json.dumps({**content, "digits": _digits(_canonical(content))}, indent=2).encode()
-
-
 def _spec(path: Path) -> Cell | None:
-    """The cell of a spec file; None where it is missing, damaged or was edited."""
-    try:
-        held = json.loads(path.read_bytes())
-        digits = held.pop("digits")
-        return Cell.parse(held, held["images"]) if digits == _digits(_canonical(held)) else None
-    except _READING:
-        return None
-
-
-def _canonical(content: Mapping[str, Any]) -> bytes:
-    return json.dumps(content, sort_keys=True).encode()
+    """The cell of a spec, with as many images as it is to have; None where it is not as it was written."""
+    held = unsealed(path)
+    return Cell.parse(held, held["images"]) if held else None
 
 
 def _opened(path: Path, cell: Cell, columns: Sequence[str] | None) -> _Opened | None:

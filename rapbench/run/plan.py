@@ -94,6 +94,11 @@ class Experiment:
         return len(self.order)
 
     @property
+    def ids(self) -> tuple[str, ...] | None:
+        """The images' ids by position; None where positions are a study's."""
+        return None if self.study else tuple(self.dataset.ids[index] for index in self.order)
+
+    @property
     def has_labels(self) -> bool:
         """Whether the images' labels are classes of the network."""
         return bool(self.dataset.label_space) and self.dataset.label_space == self.classifier.label_space
@@ -135,8 +140,8 @@ class Experiment:
             SpecMismatch: rows that are there were computed by other versions or on another device, and adding to them
                 was not allowed.
         """
-        readable = cache(self._is_readable)  # images that could not be read are tried again
-        held = {key: store.files(cell, readable) for key, cell in self.cells.items()}
+        readable = cache(self.is_readable)  # images that could not be read are tried again
+        held = {key: store.files(cell, self.ids, readable) for key, cell in self.cells.items()}
         tasks = [left for task in self.tasks() if (left := self._left(task, held))]
         if tasks and not self.spec.allow_mixed:
             self._refuse_others(held)
@@ -241,7 +246,8 @@ class Experiment:
         there = [found[task.block.start] for m, found in files.items() if m not in missing]
         return replace(task, metrics=missing) if missing or self._maps_missing(task.method, task.block, there) else None
 
-    def _is_readable(self, position: int) -> bool:
+    def is_readable(self, position: int) -> bool:
+        """Whether the image at a position can be read now."""
         if position >= self.limit:  # a longer run's
             return False
         try:

@@ -65,7 +65,7 @@ def test_what_was_not_asked_for_leaves_no_trace() -> None:
 
 def test_rows_tell_the_library_that_a_backend_rests_on() -> None:
     for backend in ("captum", "zennit"):
-        experiment = prepare(RunSpec.read(None, {"method": "gradient", "backend": backend, "device": "cpu"}))
+        experiment = prepare(RunSpec.read(None, {"method": "guided_backprop", "backend": backend, "device": "cpu"}))
         assert experiment.origin[backend] == version(backend)
     assert {"code", "torch", "numpy", "pillow"} <= experiment.origin.keys()
 
