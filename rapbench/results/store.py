@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import os
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -207,10 +208,10 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         BadConfig: it cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{uuid.uuid4().hex}")  # nobody else's, wherever other writers run
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
+        with temporary.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
