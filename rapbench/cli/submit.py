@@ -113,9 +113,11 @@ def _copy(config: Path, folder: Path) -> Path:
 
 def _make(folder: Path, config: Path | None) -> None:
     """The folder, with its copy of the config."""
+    from rapbench.results.store import write_whole
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if config:
-            _copy(config, folder).write_bytes(config.read_bytes())
     except OSError as error:
         raise BadConfig(f"cannot write to {folder}: {error.strerror}; choose another --out") from error
+    if config:
+        write_whole(_copy(config, folder), config.read_bytes())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import random
 import signal
 import subprocess
@@ -22,11 +23,13 @@ from rapbench.cli.finished import collected
 from rapbench.core.errors import BadConfig, SpecMismatch
 from rapbench.metrics import METRICS
 from rapbench.models.digits import mnist_cnn
+from rapbench.results.notes import read_note
 from rapbench.results.store import Store
 from rapbench.run.plan import Experiment
 from rapbench.run.resolve import prepare
 from rapbench.run.selection import settled
 from rapbench.run.spec import RunSpec
+from rapbench.workers.notes import Plan
 from rapbench.workers.shards import ATTEMPTS, Shard, failures, work, written_plan
 
 TESTS = Path(__file__).parents[1]
@@ -182,16 +185,37 @@ def test_the_plan_tells_what_is_done(prepared: Callable[..., Experiment]) -> Non
     experiment = prepared()
     store = Store(experiment.spec.out)
     plan = written_plan({"": experiment}, store.root)
-    assert json.loads((store.root / "plans" / f"{plan['digest']}.json").read_text()) == plan
+    assert read_note(Plan, store.root / "plans" / f"{plan.digest}.json") == plan
 
     def done() -> int:
-        return sum(all(list(store.root.glob(f"{file}-*.parquet")) for file in task["files"]) for task in plan["tasks"])
+        return sum(all(list(store.root.glob(f"{file}-*.parquet")) for file in task.files) for task in plan.tasks)
 
-    assert (done(), len(plan["tasks"])) == (0, 10)
+    assert (done(), len(plan.tasks)) == (0, 10)
     work([experiment], Shard(0, 2), store, unheard)
     assert done() == 5
     work([experiment], Shard(1, 2), store, unheard)
     assert done() == 10
+
+
+def test_a_damaged_plan_is_written_again(prepared: Callable[..., Experiment], tmp_path: Path) -> None:
+    plan = written_plan({"": prepared()}, tmp_path)
+    file = tmp_path / "plans" / f"{plan.digest}.json"
+    file.write_bytes(file.read_bytes()[:-1])
+    written_plan({"": prepared()}, tmp_path)
+    assert read_note(Plan, file) == plan
+
+
+@pytest.mark.parametrize("content", ["", '{"count": "3"}', "[3]", '{"count": 9, "task": "x"}'])
+def test_a_damaged_note_of_a_failure_counts_as_none_and_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: str
+) -> None:
+    note = tmp_path / "failures" / "task.json"
+    assert failures(tmp_path, "task") == 0
+    note.parent.mkdir()
+    note.write_text(content)
+    with caplog.at_level(logging.WARNING):
+        assert failures(tmp_path, "task") == failures(tmp_path, "task") == 0
+    assert [str(note) in record.message for record in caplog.records] == [True]
 
 
 def test_images_are_selected_once_for_all_workers(tmp_path: Path) -> None:

@@ -298,6 +298,17 @@ def test_an_interrupt_waits_until_the_job_is_noted(fake: Fake, tmp_path: Path) -
     assert jobs.recorded(tmp_path) == [jobs.Queued(job="78", scheduler="slurm", shards=2)]
 
 
+def test_a_job_that_cannot_be_cancelled_leaves_the_others_cancelled(fake: Fake, tmp_path: Path) -> None:
+    fake("squeue", "echo '78|RUNNING|None'")
+    fake("scancel", f"echo $* >{tmp_path}/ended")
+    for number, name in {"77": "slorm", "78": "slurm"}.items():
+        job = Job(scheduler=name, command=["x"], shards=2, folder=tmp_path, resources=Resources())
+        (tmp_path / f"{number}.json").write_text(jobs.note(job))
+    with pytest.raises(BadConfig, match=r"^77 not cancelled \(no scheduler named 'slorm'.*\); 78 cancelled$"):
+        jobs.cancelled(tmp_path)
+    assert (tmp_path / "ended").read_text() == "78\n"
+
+
 def test_a_results_folder_in_memory_is_refused_where_other_machines_are_to_see_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
