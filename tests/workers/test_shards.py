@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import random
 import signal
 import subprocess
@@ -278,7 +279,9 @@ def test_workers_killed_at_twenty_random_moments_end_with_the_bytes_of_an_undist
 
 @pytest.mark.slow
 def test_workers_on_one_machine_share_the_work(tmp_path: Path) -> None:
-    done = subprocess.run(command(tmp_path, "--workers", "2"), capture_output=True, text=True, check=True, cwd=TESTS)
+    environment = {**os.environ, "PYTHONPATH": f".{os.pathsep}{TESTS.parent}"}
+    workers = command(tmp_path, "--workers", "2")
+    done = subprocess.run(workers, capture_output=True, text=True, check=True, cwd=TESTS, env=environment)
     assert "shard 0/2: 10 tasks done" in done.stderr
     assert "shard 1/2: 10 tasks done" in done.stderr
     assert "0 explanations" in done.stdout
