@@ -24,8 +24,10 @@ from rapbench.cli.finished import collected
 from rapbench.core.errors import BadConfig, SpecMismatch
 from rapbench.metrics import METRICS
 from rapbench.models.digits import mnist_cnn
+from rapbench.results.claims import Claims
 from rapbench.results.notes import read_note
 from rapbench.results.store import Store
+from rapbench.run.engine import execute
 from rapbench.run.plan import Experiment
 from rapbench.run.resolve import prepare
 from rapbench.run.selection import settled
@@ -126,6 +128,19 @@ def test_a_corrupt_file_is_computed_again(prepared: Callable[..., Experiment], t
     assert (outcome.done, outcome.found) == (10, 0)
     assert contents(tmp_path / "runs") == good
     assert tables(experiment) == before
+
+
+def test_of_files_that_begin_alike_the_longest_counts(prepared: Callable[..., Experiment]) -> None:
+    store = Store(prepared().spec.out)
+    for limit in (50, 40):
+        work([prepared(limit=limit, metric="guards")], Shard(0, 1), Store(store.root), unheard)
+    short = prepared(limit=40, metric="guards", out=store.root.parent / "short")
+    work([short], Shard(0, 1), Store(short.spec.out), unheard)
+    for path in short.spec.out.glob("*/0000032-0000040-*.parquet"):
+        (store.root / path.parent.name / path.name).write_bytes(path.read_bytes())
+    whole = prepared(limit=50, metric="guards")
+    assert whole.pending(store) == []
+    assert [len(store.rows(cell, whole.blocks(cell)).frame) for cell in whole.cells.values()] == [50, 50]
 
 
 def test_a_corrupt_file_never_enters_a_table(prepared: Callable[..., Experiment], tmp_path: Path) -> None:
@@ -286,6 +301,16 @@ def test_workers_on_one_machine_share_the_work(tmp_path: Path) -> None:
     assert "shard 1/2: 10 tasks done" in done.stderr
     assert "0 explanations" in done.stdout
     assert len(list((tmp_path / "plans").iterdir())) == 1
+
+
+def test_what_another_worker_has_claimed_is_left_to_it(prepared: Callable[..., Experiment]) -> None:
+    experiment = prepared(limit=40)
+    store, tasks = Store(experiment.spec.out), experiment.tasks()
+    with Claims(store.root / "claims") as other, Claims(store.root / "claims") as mine:
+        assert other.take(experiment.task_id(tasks[0]))
+        execute(experiment, tasks, store, unheard, mine)
+        assert [experiment.task_id(task) for task in experiment.pending(store)] == [experiment.task_id(tasks[0])]
+        assert not mine.take(experiment.task_id(tasks[0]))
 
 
 def test_a_worker_waits_for_what_others_have_claimed(prepared: Callable[..., Experiment]) -> None:
