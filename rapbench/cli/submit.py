@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -75,13 +74,14 @@ def submit(
 def _job(context: typer.Context, runs: Mapping[str, RunSpec], config: Path | None, folder: Path) -> Job:
     """The runs as a job; that they could begin where it runs is checked on the way."""
     from rapbench.run.resolve import rehearse
+    from rapbench.workers import RAPBENCH
 
     given, tasks = context.params, sum(map(rehearse, runs.values()))
     copy = ["--config", str(_copy(config, folder))] if config else []
     resources = {field.name: given[field.name] for field in fields(Resources)}
     return Job(
         scheduler=given["scheduler"],
-        command=[sys.executable, "-m", "rapbench", "run", *context.args, *copy],
+        command=[*RAPBENCH, "run", *context.args, *copy],
         shards=given["shards"] or max(1, min(given["max_parallel"], -(-tasks // _TASKS_A_SHARD))),
         folder=folder,
         resources=Resources(**{**resources, "setup": tuple(given["setup"] or ())}),
@@ -113,9 +113,11 @@ def _copy(config: Path, folder: Path) -> Path:
 
 def _make(folder: Path, config: Path | None) -> None:
     """The folder, with its copy of the config."""
+    from rapbench.results.store import write_whole
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if config:
-            _copy(config, folder).write_bytes(config.read_bytes())
     except OSError as error:
         raise BadConfig(f"cannot write to {folder}: {error.strerror}; choose another --out") from error
+    if config:
+        write_whole(_copy(config, folder), config.read_bytes())

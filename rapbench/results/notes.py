@@ -1,27 +1,51 @@
-"""Small JSON files in a results folder, sealed by digits of their content: a damaged or edited one counts as none."""
+"""Small JSON files by which workers and commands tell each other things; a damaged one takes no other along."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, TypeVar
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from rapbench.core.errors import BadData
+
+_LOG = logging.getLogger(__name__)
+
+N = TypeVar("N")
+Count = Annotated[int, Field(ge=0, lt=2**31)]
 
 
-def sealed(content: Mapping[str, Any]) -> bytes:
-    """A note with this content."""
-    return json.dumps({**content, "digits": _digits(content)}, indent=1).encode()
+def read_note(kind: type[N], path: Path) -> N:
+    """What a note holds, of the types that its kind, a dataclass, says.
 
-
-def unsealed(path: Path) -> dict[str, Any] | None:
-    """The content of a note; None where there is none, or not as it was written."""
+    Raises:
+        BadData: it cannot be read, or holds something else.
+    """
+    if not path.is_file():  # nothing is waited for that a pipe may bring
+        raise BadData("not a file", path)
     try:
-        content: dict[str, Any] = json.loads(path.read_bytes())
-        return content if content.pop("digits") == _digits(content) else None
-    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
-        return None
+        return TypeAdapter(kind).validate_json(path.read_bytes(), strict=True)
+    except OSError as error:
+        raise BadData("unreadable note", path, str(error.strerror)) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise BadData("damaged note", path, f"{where}: {first['msg']}" if where else first["msg"]) from error
 
 
-def _digits(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
+def readable_notes(kind: type[N], paths: Iterable[Path]) -> Iterator[tuple[Path, N]]:
+    """The notes that can be read, each with its path; the others are named in the log."""
+    for path in paths:
+        try:
+            yield path, read_note(kind, path)
+        except BadData as error:
+            _say(f"{error}: left out, delete it to be rid of this line")
+
+
+@cache
+def _say(line: str) -> None:
+    """Once a process, which may look again and again."""
+    _LOG.warning(line)

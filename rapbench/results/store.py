@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import re
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -27,7 +28,7 @@ from numpy.typing import NDArray
 
 from rapbench.core.errors import BadConfig, SpecMismatch
 from rapbench.results.cell import Cell
-from rapbench.results.notes import sealed, unsealed
+from rapbench.results.seal import sealed, unsealed
 
 Columns = Mapping[str, NDArray[Any]]
 _LOG = logging.getLogger(__name__)
@@ -323,10 +324,10 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         BadConfig: it cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{uuid.uuid4().hex}")  # nobody else's, wherever other writers run
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
+        with temporary.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -10,8 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import load, save
 from torch import Tensor
 
 from rapbench.core.errors import BadConfig, SpecMismatch
@@ -29,6 +28,8 @@ _LOG = logging.getLogger(__name__)
 BATCH = {"cpu": 8, "cuda": 32}
 _SAVED_EVERY = 512
 """Images after which the sums are written down: what a killed fit loses at most."""
+_DONE = "done"
+"""Among the sums that are written down, how far they go; no layer's, whose names have a slash."""
 _AUTOMATIC = 512
 """Images of a generated training split that patterns are fitted to when nobody says how many."""
 
@@ -151,22 +152,32 @@ def _partial(file: Path, source: Mapping[str, str]) -> Path:
 
 def _keep(partial: Path, sums: Mapping[str, Moments], done: int) -> None:
     tensors = {f"{key}/{name}": tensor.cpu() for name, m in sums.items() for key, tensor in m.sums.items()}
-    write_whole(partial, save(tensors, {"done": str(done)}))
+    content = save({**tensors, _DONE: torch.tensor(done)})
+    write_whole(partial, content + hashlib.sha256(content).digest())
 
 
 def _resumed(partial: Path | None, sums: Mapping[str, Moments], start: int) -> int:
-    """The position to go on from, with the sums up to it filled in; the first one where nothing readable is kept."""
+    """The position to go on from, with the sums up to it filled in; the first one where nothing whole is kept."""
     if partial is None or not partial.exists():
         return start
-    try:
-        with safe_open(partial, framework="pt") as content:
-            found = {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118 - not a mapping
-            done = int(content.metadata()["done"])
-    except (SafetensorError, OSError):
+    found = _kept(partial)
+    if found is None:
+        _LOG.warning("%s is damaged: the fit begins anew", partial)
         return start
     for name, m in sums.items():
         m.fill({key: found[f"{key}/{name}"] for key in m.sums})
-    return done
+    return int(found[_DONE])
+
+
+def _kept(partial: Path) -> Mapping[str, Tensor] | None:
+    """What `_keep` wrote; None where it is not that any more."""
+    try:
+        whole = partial.read_bytes()
+    except OSError:
+        return None
+    size = hashlib.sha256().digest_size
+    content, digest = whole[:-size], whole[-size:]
+    return load(content) if hashlib.sha256(content).digest() == digest else None
 
 
 def _found(file: Path, source: Mapping[str, str]) -> Patterns:

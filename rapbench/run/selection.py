@@ -16,7 +16,7 @@ from torch import Tensor
 from rapbench.core.errors import BadConfig
 from rapbench.core.types import Sample
 from rapbench.results.claims import Claims
-from rapbench.results.notes import sealed, unsealed
+from rapbench.results.seal import sealed, unsealed
 from rapbench.results.store import write_whole
 from rapbench.run.engine import Progress
 from rapbench.run.explainer import Explainer

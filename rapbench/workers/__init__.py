@@ -5,7 +5,12 @@ shares of a run's tasks. A *job* is an array of shards that a scheduler has queu
 imports none.
 """
 
+import sys
+
 from rapbench.core.catalogue import Catalogue, Entry
+
+RAPBENCH = (sys.executable, "-P", "-m", "rapbench")
+"""The command line of another process; a module in the folder that it starts in stands in for no library."""
 
 SCHEDULERS = Catalogue(
     "scheduler",

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rapbench.core.catalogue import parse_call
-from rapbench.core.errors import RapbenchError
+from rapbench.core.errors import BadConfig, RapbenchError
+from rapbench.results.notes import Count, readable_notes
 from rapbench.results.store import write_whole
 from rapbench.workers import SCHEDULERS
 from rapbench.workers.scheduler import Job, Scheduler
@@ -20,12 +20,18 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Queued:
+class Note:
+    """What `<job>.json` holds of a job."""
+
+    scheduler: str
+    shards: Count
+
+
+@dataclass(frozen=True, kw_only=True)
+class Queued(Note):
     """A job as its note tells of it."""
 
     job: str
-    scheduler: str
-    shards: int
 
 
 def scheduler(text: str) -> Scheduler:
@@ -58,12 +64,8 @@ def queued(job: Job) -> str:
 
 def recorded(folder: Path) -> list[Queued]:
     """The jobs of a results folder's `jobs`, by age."""
-    found = []
-    for path in sorted(folder.glob("[!.]*.json"), key=os.path.getmtime):
-        with suppress(OSError, ValueError, KeyError):
-            content = json.loads(path.read_text())
-            found.append(Queued(job=path.stem, scheduler=content["scheduler"], shards=int(content["shards"])))
-    return found
+    paths = sorted(folder.glob("[!.]*.json"), key=lambda path: path.lstat().st_mtime)
+    return [Queued(job=path.stem, **asdict(note)) for path, note in readable_notes(Note, paths)]
 
 
 def told(folder: Path) -> dict[str, str]:
@@ -83,11 +85,19 @@ def cancelled(folder: Path) -> list[str]:
     """Ends the jobs of a results folder's `jobs`; those that had not ended before.
 
     Raises:
-        RapbenchError: a scheduler does not answer.
+        BadConfig: a scheduler does not answer or is none; jobs of others have been ended all the same.
     """
-    return [
-        job for name, jobs in _by_scheduler(folder).items() for job in scheduler(name).cancel([one.job for one in jobs])
-    ]
+    ended: list[str] = []
+    faults: list[str] = []
+    for name, jobs in _by_scheduler(folder).items():
+        numbers = [one.job for one in jobs]
+        try:
+            ended += scheduler(name).cancel(numbers)
+        except RapbenchError as error:
+            faults.append(f"{', '.join(numbers)} not cancelled ({error})")
+    if faults:
+        raise BadConfig("; ".join([*faults, *(f"{job} cancelled" for job in ended)]))
+    return ended
 
 
 def _by_scheduler(folder: Path) -> dict[str, list[Queued]]:

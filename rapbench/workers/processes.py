@@ -9,21 +9,20 @@ from collections.abc import Sequence
 
 import torch
 
+from rapbench.workers import RAPBENCH
+
 
 def exit_codes(count: int, arguments: Sequence[str], device: torch.device) -> list[int]:
     """How `rapbench` ended with the arguments and `--shard k/count`, run for k = 0..count - 1 at once.
 
     On a machine with GPUs each process sees one; on a CPU each gets its share of the cores.
     """
-    processes = [
-        subprocess.Popen(  # noqa: S603 - the command line of this very process
-            [sys.executable, "-m", "rapbench", *arguments, "--shard", f"{k}/{count}"],
-            env={**os.environ, **_resources(k, count, device)},
-            stdout=sys.stderr,
-        )
-        for k in range(count)
-    ]
+    processes: list[subprocess.Popen[bytes]] = []
     try:
+        for k in range(count):
+            command = [*RAPBENCH, *arguments, "--shard", f"{k}/{count}"]
+            environment = {**os.environ, **_resources(k, count, device)}
+            processes.append(subprocess.Popen(command, env=environment, stdout=sys.stderr))  # noqa: S603 (no shell)
         return [process.wait() for process in processes]
     finally:
         for process in processes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 
+from rapbench.core.errors import BadConfig
 from rapbench.workers.jobs import note
 from rapbench.workers.scheduler import Job, Resources
 
@@ -17,7 +18,7 @@ def script(job: Job) -> str:
     """A job as text for sbatch.
 
     Raises:
-        BadConfig: a time that cannot be read.
+        BadConfig: a time that cannot be read, or something that Slurm cannot be told.
     """
     body = _BODY.format(
         folder=shlex.quote(str(job.folder)),
@@ -41,10 +42,17 @@ def _flags(job: Job, resources: Resources) -> list[str]:
         "mem": resources.memory,
         "time": resources.time,
         "signal": f"B:USR2@{min(WARNING_SECONDS, resources.seconds // 4)}",
-        "output": job.folder / "%A_%a.log",
+        "output": f"{str(job.folder).replace('%', '%%')}/%A_%a.log",
         "open-mode": "append",
     }
-    return [f"#SBATCH --{key}={value}" for key, value in options.items() if value is not None] + ["#SBATCH --requeue"]
+    given = [_flag(key, str(value)) for key, value in options.items() if value is not None]
+    return [*given, "#SBATCH --requeue"]
+
+
+def _flag(key: str, value: str) -> str:
+    if any(character in value for character in "\n\r\\"):
+        raise BadConfig(f"{key} {value!r}: Slurm takes no line breaks and no backslashes; choose another name")
+    return f"#SBATCH --{key}={shlex.quote(value)}"
 
 
 _BODY = """

@@ -9,15 +9,16 @@ import re
 import socket
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from rapbench.core.errors import BadConfig, RapbenchError
 from rapbench.results.claims import LEASE_SECONDS, Claims
+from rapbench.results.notes import readable_notes
 from rapbench.results.store import Store, write_whole
 from rapbench.run.engine import Progress, execute
 from rapbench.run.plan import Experiment, Task
+from rapbench.workers.notes import Failure, Plan, PlannedTask
 
 _POLL_SECONDS = 2.0
 ATTEMPTS = 3
@@ -127,40 +128,43 @@ class _Failures:
 
 
 def failures(root: Path, task: str) -> int:
-    """How often a task has failed so far."""
-    try:
-        return int(json.loads((root / "failures" / f"{task}.json").read_text())["count"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0
+    """How often a task has failed so far; none, with a line in the log, where its note is damaged."""
+    path = _failure(root, task)
+    return sum(note.count for _, note in readable_notes(Failure, [path] if path.exists() else []))
+
+
+def _failure(root: Path, task: str) -> Path:
+    return root / "failures" / f"{task}.json"
 
 
 def _record(root: Path, task: str, error: Exception) -> None:
     lines = str(error).strip().splitlines()
-    content = {
-        "task": task,
-        "count": failures(root, task) + 1,
-        "last_line": f"{type(error).__name__}: {lines[-1] if lines else ''}",
-        "host": socket.gethostname(),
-        "time": time.time(),
-    }
-    write_whole(root / "failures" / f"{task}.json", json.dumps(content).encode())
+    failure = Failure(
+        task=task,
+        count=failures(root, task) + 1,
+        last_line=f"{type(error).__name__}: {lines[-1] if lines else ''}",
+        host=socket.gethostname(),
+    )
+    write_whole(_failure(root, task), json.dumps(asdict(failure)).encode())
 
 
-def plan(experiments: Mapping[str, Experiment]) -> dict[str, Any]:
-    """What a run consists of, as `plans/<digest>.json` in the results folder holds it."""
-    tasks = [
-        {"id": experiment.task_id(task), "images": experiment.num_images(task), "files": experiment.files(task)}
+def plan(experiments: Mapping[str, Experiment]) -> Plan:
+    """What a run consists of."""
+    tasks = tuple(
+        PlannedTask(
+            id=experiment.task_id(task), images=experiment.num_images(task), files=tuple(experiment.files(task))
+        )
         for experiment in experiments.values()
         for task in experiment.tasks()
-    ]
-    digest = hashlib.sha256(json.dumps([task["id"] for task in tasks]).encode()).hexdigest()[:16]
-    return {"digest": digest, "parts": list(experiments), "tasks": tasks}
+    )
+    digest = hashlib.sha256(json.dumps([task.id for task in tasks]).encode()).hexdigest()[:16]
+    return Plan(digest=digest, parts=tuple(experiments), tasks=tasks)
 
 
-def written_plan(experiments: Mapping[str, Experiment], root: Path) -> dict[str, Any]:
+def written_plan(experiments: Mapping[str, Experiment], root: Path) -> Plan:
     """The plan, written down where other commands find it."""
     whole = plan(experiments)
-    file = root / "plans" / f"{whole['digest']}.json"
-    if not file.exists():
-        write_whole(file, json.dumps(whole).encode())
+    file, content = root / "plans" / f"{whole.digest}.json", json.dumps(asdict(whole)).encode()
+    if not (file.is_file() and file.read_bytes() == content):
+        write_whole(file, content)
     return whole

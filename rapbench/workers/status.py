@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rapbench.core.errors import DataMissing
 from rapbench.results.claims import LEASE_SECONDS
+from rapbench.results.notes import readable_notes
+from rapbench.workers.notes import Failure, Plan
 
 RECENT_SECONDS = 600.0
 """The time over which the rate is measured."""
@@ -22,16 +22,6 @@ _BLOCK_FILE = re.compile(r"(\d+)-(\d+)-[0-9a-f]{8}\.parquet")
 
 BlockFiles = Mapping[int, tuple[int, float]]
 """Of the files in a cell's folder: first image -> the image after the last, and when the file was written."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Failure:
-    """A task that failed and is not done."""
-
-    task: str
-    count: int
-    last_line: str
-    host: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,22 +59,23 @@ def statuses(out: Path) -> list[Status]:
         raise DataMissing(f"no results folder {out}")
     held: dict[str, BlockFiles] = {}
     running = _leased(out / "claims")
-    failures = [Failure(**{key: note[key] for key in Failure.__annotations__}) for note in _notes(out / "failures")]
-    return [_status(plan, out, held, running, failures) for plan in _notes(out / "plans")]
+    failures = [note for _, note in readable_notes(Failure, _notes(out / "failures"))]
+    plans = readable_notes(Plan, _notes(out / "plans"))
+    return [_status(plan, out, held, running, failures) for _, plan in plans]
 
 
 def _status(
-    plan: Mapping[str, Any], out: Path, held: dict[str, BlockFiles], running: set[str], failures: Iterable[Failure]
+    plan: Plan, out: Path, held: dict[str, BlockFiles], running: set[str], failures: Iterable[Failure]
 ) -> Status:
-    images = {task["id"]: task["images"] for task in plan["tasks"]}
-    written = {task["id"]: _written(task["files"], out, held) for task in plan["tasks"]}
+    images = {task.id: task.images for task in plan.tasks}
+    written = {task.id: _written(task.files, out, held) for task in plan.tasks}
     done = {task: when for task, when in written.items() if when is not None}
     at_work = (running & images.keys()) - done.keys()
     rate = _rate([(when, images[task]) for task, when in done.items()]) if at_work else None
     left = sum(images[task] for task in images.keys() - done.keys())
     return Status(
-        digest=plan["digest"],
-        parts=tuple(plan["parts"]),
+        digest=plan.digest,
+        parts=plan.parts,
         tasks=len(images),
         done=len(done),
         running=len(at_work),
@@ -117,11 +108,10 @@ def _written(files: Iterable[str], out: Path, held: dict[str, BlockFiles]) -> fl
 
 def _block_files(folder: Path) -> BlockFiles:
     found: dict[int, tuple[int, float]] = {}
-    with suppress(OSError), os.scandir(folder) as files:
-        for file in files:
-            if match := _BLOCK_FILE.fullmatch(file.name):
-                start, stop = int(match[1]), int(match[2])
-                found[start] = max(found.get(start, (0, 0.0)), (stop, file.stat().st_mtime))
+    for name, written in _files(folder):
+        if match := _BLOCK_FILE.fullmatch(name):
+            start, stop = int(match[1]), int(match[2])
+            found[start] = max(found.get(start, (0, 0.0)), (stop, written))
     return found
 
 
@@ -135,18 +125,19 @@ def _rate(done: list[tuple[float, int]]) -> float | None:
 
 def _leased(folder: Path) -> set[str]:
     """The tasks that workers hold which have lately shown that they are alive."""
-    found = set()
-    with suppress(OSError), os.scandir(folder) as leases:
-        for lease in leases:
-            if not lease.name.startswith(".") and time.time() - lease.stat().st_mtime < LEASE_SECONDS:
-                found.add(lease.name)
-    return found
+    now = time.time()
+    return {name for name, renewed in _files(folder) if name[0] != "." and abs(now - renewed) < LEASE_SECONDS}
 
 
-def _notes(folder: Path) -> list[dict[str, Any]]:
-    """What the JSON files of a folder hold, by name; one that is being written is left out."""
-    found = []
-    for path in sorted(folder.glob("[!.]*.json")):
-        with suppress(OSError, ValueError):
-            found.append(json.loads(path.read_text()))
-    return found
+def _files(folder: Path) -> Iterator[tuple[str, float]]:
+    """Name and time of modification of each file in a folder, but for those that vanish meanwhile."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(OSError):
+                if entry.is_file(follow_symlinks=False):
+                    yield entry.name, entry.stat(follow_symlinks=False).st_mtime
+
+
+def _notes(folder: Path) -> list[Path]:
+    """The notes of a folder, by name, without those that are being written."""
+    return sorted(folder.glob("[!.]*.json"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -130,6 +131,42 @@ def test_a_failure_is_shown_with_its_last_line_until_its_task_is_done(folder: Fo
     ]
     folder.done(1)
     assert "failed" not in show()
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"digest": 1}', '{"digest": "beef", "parts": [], "tasks": [{}]}', None])
+def test_damaged_notes_are_named_and_the_rest_is_shown(
+    folder: Folder, show: Show, caplog: pytest.LogCaptureFixture, content: str | None
+) -> None:
+    folder.failed(1)
+    (folder.root / "jobs").mkdir()
+    damaged = [folder.root / name / "bad.json" for name in ("failures", "plans", "jobs")]
+    for path in damaged:
+        if content is None:
+            path.mkdir()
+        else:
+            path.write_text(content)
+    with caplog.at_level(logging.WARNING):
+        assert show().splitlines() == [
+            "plan feed (vgg16, resnet50): 0/4 tasks done, 1 failed",
+            "  task-1 on node7, 2x: RuntimeError: no",
+        ]
+    assert [str(path) in record.message for path, record in zip(damaged, caplog.records, strict=True)] == [True] * 3
+
+
+@pytest.mark.parametrize("file", ["a", "a/1-2", "../a/0000000-0000032", "a\0/0000000-0000032", f"a/{'9' * 5000}-0"])
+def test_a_plan_of_files_that_cannot_be_is_left_out(folder: Folder, show: Show, file: str) -> None:
+    plan = {"digest": "beef", "parts": [], "tasks": [{"id": "x", "images": 1, "files": [file]}]}
+    (folder.root / "plans" / "beef.json").write_text(json.dumps(plan))
+    assert "beef" not in show()
+
+
+def test_what_is_no_lease_hides_none(folder: Folder, show: Show) -> None:
+    with Claims(folder.root / "claims") as claims:
+        claims.take("task-1")
+        (folder.root / "claims" / "task-0").symlink_to("nowhere")
+        (folder.root / "claims" / "task-2").mkdir()
+        folder.written("claims/task-3", seconds_ago=-2 * LEASE_SECONDS)
+        assert "1 running" in show()
 
 
 def recorded(folder: Folder, *numbers: str) -> Path:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,7 +13,7 @@ import torch
 from doubles import Squares
 from torch import nn
 
-from rapbench.core.errors import BadConfig, SpecMismatch, UnsupportedLayer
+from rapbench.core.errors import BadConfig, BadWeights, SpecMismatch, UnsupportedLayer
 from rapbench.core.files import File
 from rapbench.core.types import Classifier, Sample
 from rapbench.datasets.scenes import Scenes
@@ -39,6 +41,15 @@ class Counted(Squares):
 def classifier() -> Classifier:
     Counted.read.clear()
     return load_classifier("doubles:tiny", "random", label_space="", seed=0)
+
+
+def flipped(content: bytes, tenths: int) -> bytes:
+    """With one bit another, so many tenths from the beginning."""
+    place = (len(content) - 1) * tenths // 10
+    return content[:place] + bytes([content[place] ^ 16]) + content[place + 1 :]
+
+
+FLIPS = [partial(flipped, tenths=tenths) for tenths in (0, 2, 5, 9, 10)]
 
 
 def images(stop: int, **options: int) -> Images:
@@ -103,16 +114,36 @@ def test_sums_of_another_fit_are_not_gone_on_with(
     assert sorted(Counted.read) == list(range(24))
 
 
-def test_damaged_sums_are_begun_anew(classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("damage", [lambda content: content[:1000], lambda content: b"", *FLIPS])
+def test_damaged_sums_are_said_and_begun_anew(
+    classifier: Classifier,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    damage: Callable[[bytes], bytes],
+) -> None:
     monkeypatch.setattr(fitting, "_SAVED_EVERY", 8)
     file = tmp_path / "p.safetensors"
     with pytest.raises(KeyboardInterrupt):
         fit(classifier, images(24), file, device=CPU, progress=_stopping)
     (partial,) = tmp_path.iterdir()
-    partial.write_bytes(partial.read_bytes()[:1000])
+    partial.write_bytes(damage(partial.read_bytes()))
     Counted.read.clear()
-    fit(classifier, images(24), file, device=CPU)
+    with caplog.at_level(logging.WARNING):
+        fit(classifier, images(24), file, device=CPU)
     assert sorted(Counted.read) == list(range(24))
+    assert sum(f"{partial} is damaged" in record.message for record in caplog.records) == 1
+
+
+@pytest.mark.parametrize("damage", FLIPS)
+def test_a_damaged_file_of_patterns_is_refused(
+    classifier: Classifier, tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    file = tmp_path / "p.safetensors"
+    fit(classifier, images(8), file, device=CPU)
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(BadWeights, match=rf"^{file} holds no patterns: [^\n]+; move it away"):
+        Patterns.load(file)
 
 
 def _stopping(count: int) -> None:

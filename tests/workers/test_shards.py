@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 import random
 import signal
 import subprocess
@@ -22,11 +24,15 @@ from rapbench.cli.finished import collected
 from rapbench.core.errors import BadConfig, SpecMismatch
 from rapbench.metrics import METRICS
 from rapbench.models.digits import mnist_cnn
+from rapbench.results.claims import Claims
+from rapbench.results.notes import read_note
 from rapbench.results.store import Store
+from rapbench.run.engine import execute
 from rapbench.run.plan import Experiment
 from rapbench.run.resolve import prepare
 from rapbench.run.selection import settled
 from rapbench.run.spec import RunSpec
+from rapbench.workers.notes import Plan
 from rapbench.workers.shards import ATTEMPTS, Shard, failures, work, written_plan
 
 TESTS = Path(__file__).parents[1]
@@ -124,6 +130,19 @@ def test_a_corrupt_file_is_computed_again(prepared: Callable[..., Experiment], t
     assert tables(experiment) == before
 
 
+def test_of_files_that_begin_alike_the_longest_counts(prepared: Callable[..., Experiment]) -> None:
+    store = Store(prepared().spec.out)
+    for limit in (50, 40):
+        work([prepared(limit=limit, metric="guards")], Shard(0, 1), Store(store.root), unheard)
+    short = prepared(limit=40, metric="guards", out=store.root.parent / "short")
+    work([short], Shard(0, 1), Store(short.spec.out), unheard)
+    for path in short.spec.out.glob("*/0000032-0000040-*.parquet"):
+        (store.root / path.parent.name / path.name).write_bytes(path.read_bytes())
+    whole = prepared(limit=50, metric="guards")
+    assert whole.pending(store) == []
+    assert [len(store.rows(cell, whole.blocks(cell)).frame) for cell in whole.cells.values()] == [50, 50]
+
+
 def test_a_corrupt_file_never_enters_a_table(prepared: Callable[..., Experiment], tmp_path: Path) -> None:
     experiment = prepared()
     work([experiment], Shard(0, 1), Store(experiment.spec.out), unheard)
@@ -182,16 +201,37 @@ def test_the_plan_tells_what_is_done(prepared: Callable[..., Experiment]) -> Non
     experiment = prepared()
     store = Store(experiment.spec.out)
     plan = written_plan({"": experiment}, store.root)
-    assert json.loads((store.root / "plans" / f"{plan['digest']}.json").read_text()) == plan
+    assert read_note(Plan, store.root / "plans" / f"{plan.digest}.json") == plan
 
     def done() -> int:
-        return sum(all(list(store.root.glob(f"{file}-*.parquet")) for file in task["files"]) for task in plan["tasks"])
+        return sum(all(list(store.root.glob(f"{file}-*.parquet")) for file in task.files) for task in plan.tasks)
 
-    assert (done(), len(plan["tasks"])) == (0, 10)
+    assert (done(), len(plan.tasks)) == (0, 10)
     work([experiment], Shard(0, 2), store, unheard)
     assert done() == 5
     work([experiment], Shard(1, 2), store, unheard)
     assert done() == 10
+
+
+def test_a_damaged_plan_is_written_again(prepared: Callable[..., Experiment], tmp_path: Path) -> None:
+    plan = written_plan({"": prepared()}, tmp_path)
+    file = tmp_path / "plans" / f"{plan.digest}.json"
+    file.write_bytes(file.read_bytes()[:-1])
+    written_plan({"": prepared()}, tmp_path)
+    assert read_note(Plan, file) == plan
+
+
+@pytest.mark.parametrize("content", ["", '{"count": "3"}', "[3]", '{"count": 9, "task": "x"}'])
+def test_a_damaged_note_of_a_failure_counts_as_none_and_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: str
+) -> None:
+    note = tmp_path / "failures" / "task.json"
+    assert failures(tmp_path, "task") == 0
+    note.parent.mkdir()
+    note.write_text(content)
+    with caplog.at_level(logging.WARNING):
+        assert failures(tmp_path, "task") == failures(tmp_path, "task") == 0
+    assert [str(note) in record.message for record in caplog.records] == [True]
 
 
 def test_images_are_selected_once_for_all_workers(tmp_path: Path) -> None:
@@ -254,11 +294,23 @@ def test_workers_killed_at_twenty_random_moments_end_with_the_bytes_of_an_undist
 
 @pytest.mark.slow
 def test_workers_on_one_machine_share_the_work(tmp_path: Path) -> None:
-    done = subprocess.run(command(tmp_path, "--workers", "2"), capture_output=True, text=True, check=True, cwd=TESTS)
+    environment = {**os.environ, "PYTHONPATH": f".{os.pathsep}{TESTS.parent}"}
+    workers = command(tmp_path, "--workers", "2")
+    done = subprocess.run(workers, capture_output=True, text=True, check=True, cwd=TESTS, env=environment)
     assert "shard 0/2: 10 tasks done" in done.stderr
     assert "shard 1/2: 10 tasks done" in done.stderr
     assert "0 explanations" in done.stdout
     assert len(list((tmp_path / "plans").iterdir())) == 1
+
+
+def test_what_another_worker_has_claimed_is_left_to_it(prepared: Callable[..., Experiment]) -> None:
+    experiment = prepared(limit=40)
+    store, tasks = Store(experiment.spec.out), experiment.tasks()
+    with Claims(store.root / "claims") as other, Claims(store.root / "claims") as mine:
+        assert other.take(experiment.task_id(tasks[0]))
+        execute(experiment, tasks, store, unheard, mine)
+        assert [experiment.task_id(task) for task in experiment.pending(store)] == [experiment.task_id(tasks[0])]
+        assert not mine.take(experiment.task_id(tasks[0]))
 
 
 def test_a_worker_waits_for_what_others_have_claimed(prepared: Callable[..., Experiment]) -> None:

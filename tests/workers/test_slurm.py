@@ -278,24 +278,35 @@ def test_a_papers_table_is_submitted_as_it_is_run(rapbench: Rapbench, tmp_path: 
     images = ["--dataset", "doubles:Squares", "--limit", "64", "--select", "all"]
     options = ["rap2020/table1", *images, *SMALL[:4], "--method", "rap,random"]
     script = rapbench("submit", *options, "--out", tmp_path, "--print", "--setup", "module load cuda").stdout
-    assert f"-m rapbench run {' '.join(options)} --out {tmp_path} --shard " in script
+    assert f"-P -m rapbench run {' '.join(options)} --out {tmp_path} --shard " in script
 
 
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """An interrupt is seen as in a terminal; what a shell starts in the background ignores it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
+@pytest.fixture(params=["INT", "TERM", "HUP"])
+def interrupt(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A signal that ends this process as an interrupt in a terminal does; in the background a shell has it ignored."""
+    number = signal.Signals[f"SIG{request.param}"]
+    before = signal.signal(number, signal.default_int_handler)
+    yield request.param
+    signal.signal(number, before)
 
 
-@pytest.mark.usefixtures("interruptible")
-def test_an_interrupt_waits_until_the_job_is_noted(fake: Fake, tmp_path: Path) -> None:
-    fake("sbatch", f"kill -INT {os.getpid()}; sleep 0.5; echo 78")
+def test_an_interrupt_waits_until_the_job_is_noted(fake: Fake, tmp_path: Path, interrupt: str) -> None:
+    fake("sbatch", f"kill -{interrupt} {os.getpid()}; sleep 0.5; echo 78")
     job = Job(scheduler="slurm", command=["x"], shards=2, folder=tmp_path, resources=Resources())
     with pytest.raises(KeyboardInterrupt):
         jobs.queued(job)
     assert jobs.recorded(tmp_path) == [jobs.Queued(job="78", scheduler="slurm", shards=2)]
+
+
+def test_a_job_that_cannot_be_cancelled_leaves_the_others_cancelled(fake: Fake, tmp_path: Path) -> None:
+    fake("squeue", "echo '78|RUNNING|None'")
+    fake("scancel", f"echo $* >{tmp_path}/ended")
+    for number, name in {"77": "slorm", "78": "slurm"}.items():
+        job = Job(scheduler=name, command=["x"], shards=2, folder=tmp_path, resources=Resources())
+        (tmp_path / f"{number}.json").write_text(jobs.note(job))
+    with pytest.raises(BadConfig, match=r"^77 not cancelled \(no scheduler named 'slorm'.*\); 78 cancelled$"):
+        jobs.cancelled(tmp_path)
+    assert (tmp_path / "ended").read_text() == "78\n"
 
 
 def test_a_results_folder_in_memory_is_refused_where_other_machines_are_to_see_it(

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -74,7 +75,7 @@ class Patterns:
         patterns.check_gain({name: sums.layer.weight for name, sums in moments.items()})
         return patterns
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 over names, types and bytes of all directions: what results depend on."""
         found = hashlib.sha256()
@@ -120,8 +121,17 @@ class Patterns:
     def encoded(self) -> bytes:
         """The content of a safetensors file."""
         tensors = {f"{estimator}/{name}": t for estimator, layers in self.tensors.items() for name, t in layers.items()}
-        about = {"weights": self.weights, "silent": self.silent, "source": self.source}
+        about = {**self._about, "checksum": self._checksum}
         return save(tensors, {key: json.dumps(value) for key, value in about.items()})
+
+    @property
+    def _about(self) -> Mapping[str, Any]:
+        return {"weights": self.weights, "silent": self.silent, "source": self.source}
+
+    @property
+    def _checksum(self) -> str:
+        """SHA-256 over all that a file holds."""
+        return hashlib.sha256(f"{self.digest} {json.dumps(self._about, sort_keys=True)}".encode()).hexdigest()
 
     @classmethod
     def load(cls, file: Path) -> Patterns:
@@ -129,7 +139,7 @@ class Patterns:
 
         Raises:
             DataMissing: no such file.
-            BadWeights: it cannot be read, or holds something else.
+            BadWeights: it cannot be read, is damaged, or holds something else.
         """
         if not file.is_file():
             raise DataMissing(f"no pattern file {file}: rapbench fit-patterns --to {file} makes one")
@@ -139,8 +149,10 @@ class Patterns:
                 names = content.keys()
                 tensors = {key: content.get_tensor(key).clone() for key in names}  # else the file itself, mapped
             return cls._decoded(tensors, about)
-        except (SafetensorError, OSError, ValueError, LookupError, TypeError) as error:
-            raise BadWeights(f"{file} holds no patterns: {error}; rapbench fit-patterns writes such files") from error
+        except (SafetensorError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise BadWeights(
+                f"{file} holds no patterns: {error}; move it away, rapbench fit-patterns writes such files"
+            ) from error
 
     @classmethod
     def _decoded(cls, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> Patterns:
@@ -151,7 +163,10 @@ class Patterns:
         if not all(by_estimator.values()):
             raise ValueError(f"directions of {', '.join(REGIMES)} are wanted")
         silent = {name: tuple(units) for name, units in about["silent"].items()}
-        return cls(tensors=by_estimator, weights=about["weights"], silent=silent, source=about["source"])
+        found = cls(tensors=by_estimator, weights=about["weights"], silent=silent, source=about["source"])
+        if found._checksum != about["checksum"]:
+            raise ValueError("its content is not what was written")
+        return found
 
 
 def digests(graph: Graph) -> dict[str, str]:
