@@ -8,6 +8,7 @@ from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -200,10 +201,17 @@ def _means(statistics: NDArray[np.float64], times: NDArray[np.uint8]) -> NDArray
     """Means (M, S) of the resampled statistics (n, S)."""
     n, center = len(statistics), _mean(statistics)
     means, size = np.empty((len(times), statistics.shape[1])), max(1, _NUM_DRAWS // n)
-    for start in range(0, len(times), size):
-        means[start : start + size] = times[start : start + size].astype(np.float64) @ (statistics - center)
+    with _pools().limit(limits=1, user_api="blas"):  # products this thin wait longer for a second core than they take
+        for start in range(0, len(times), size):
+            means[start : start + size] = times[start : start + size].astype(np.float64) @ (statistics - center)
     shifted: NDArray[np.float64] = center + means / n
     return shifted
+
+
+@cache
+def _pools() -> ThreadpoolController:
+    """The threads of this process's libraries."""
+    return ThreadpoolController()
 
 
 def _medians(statistics: NDArray[np.float64], times: NDArray[np.uint8]) -> NDArray[np.float64]:
