@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
-
-import numpy as np
-import pandas as pd
+from typing import NamedTuple
 
 from rapbench.core.catalogue import nearest, parse_call
 from rapbench.core.errors import BadConfig, UnknownName
 from rapbench.papers.card import Column, Part, Row, Table
-from rapbench.report.paired import Difference, difference, holm, resamples_for
-from rapbench.report.statistics import defined
+from rapbench.report.paired import Difference, difference, holm, pair, resamples_for
 from rapbench.report.tables import Result, Scored
 from rapbench.results.cell import Cell
 from rapbench.results.select import Filter, differing, option
@@ -162,27 +158,7 @@ def differences(panel: Panel, reference: Row) -> list[Paired | None]:
 
 
 def paired(ours: Result, reference: Result, *, resamples: int = 1000) -> Difference | None:
-    """The first result minus the second, on the images that both have; None where they share none.
-
-    A variant may be computed from other columns for unsigned methods than for signed ones, so both are reduced to their
-    statistics first.
-    """
-    variant = replace(ours.definition, statistics=_statistics, undefined={})
-    seed = ours.cell.identity.seed
-    found = difference(variant, _reduced(ours), _reduced(reference), seed=seed, resamples=resamples)
+    """The first result minus the second, on the images that both have; None where they share none."""
+    both = pair(ours.sample, reference.sample)
+    found = difference(ours.definition, both, seed=ours.cell.identity.seed, resamples=resamples)
     return found if found.n else None
-
-
-def _statistics(rows: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """The statistics (N, S) of a reduced frame."""
-    return rows.drop(columns="id").to_numpy(dtype=np.float64)
-
-
-def _reduced(result: Result) -> pd.DataFrame:
-    """The ids of the images with a value, and the variant's statistics of them."""
-    if result.rows.empty:
-        return pd.DataFrame({"id": [], "statistic0": []})
-    with np.errstate(divide="ignore", invalid="ignore"):
-        (kept,) = defined([result.definition], result.rows)
-    columns = {f"statistic{place}": column for place, column in enumerate(kept.statistics.T)}
-    return pd.DataFrame({"id": result.rows["id"].to_numpy()[kept.positions], **columns})

@@ -58,8 +58,14 @@ def estimates(
 
     Source: Efron and Tibshirani 1993, chapter 13.
     """
+    return estimates_of(variants, defined(variants.values(), rows), seed=seed, resamples=resamples)
+
+
+def estimates_of(
+    variants: Mapping[str, Variant], samples: Sequence[Defined], *, seed: int, resamples: int = 1000
+) -> dict[str, Estimate]:
+    """The same of what `defined` found of the rows."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        samples = defined(variants.values(), rows)
         drawn = bootstrap(
             list(variants.values()), [sample.statistics for sample in samples], seed=seed, resamples=resamples
         )
@@ -120,7 +126,8 @@ def defined(variants: Iterable[Variant], rows: DataFrame) -> list[Defined]:
             dropped={reason: count for reason, count in counts.items() if count},
         )
 
-    return [of(variant.statistics, tuple(variant.undefined.items())) for variant in variants]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return [of(variant.statistics, tuple(variant.undefined.items())) for variant in variants]
 
 
 def sound(variant: Variant, rows: DataFrame) -> DataFrame:

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import threadpool_limits
 
 from rapbench.core.types import Variant
 from rapbench.metrics.segmentation import THRESHOLDS, Segmentation
@@ -191,7 +191,7 @@ def test_resamples_are_averaged_on_one_thread_and_the_others_are_given_back():
     """Several threads, one of whose cores was busy, took four times as long, or forty."""
 
     def threads():
-        return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+        return {pool["num_threads"] for pool in statistics._pools().info() if pool["user_api"] == "blas"}
 
     class Times(np.ndarray):
         def __getitem__(self, key):
