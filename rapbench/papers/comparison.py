@@ -23,11 +23,13 @@ class Entry:
         row: its method.
         published: the paper's number, None where it prints none.
         result: ours, None where the store has none or the metric has no such variant for the method.
+        is_stored: whether the store has rows of it.
     """
 
     row: Row
     published: float | None
     result: Result | None
+    is_stored: bool
 
     @property
     def value(self) -> float | None:
@@ -47,7 +49,7 @@ class Panel:
     Attributes:
         column: as the card has it.
         part: its network and images as computed, which may stand for the card's.
-        entries: a cell for every row of the table.
+        entries: a cell for every row of the table that is asked for.
         held: all stored cells of the column's network, images and metric, whatever their method and parameters.
     """
 
@@ -97,9 +99,10 @@ def _panel(table: Table, column: Column, cells: Sequence[Scored], wanted: Filter
     part, metric = column.part.model_copy(update=chosen), parse_call(column.part.metric)
     asked = replace(wanted, model=part.model, dataset=part.dataset)
     held = [one for one in cells if asked.admits(one.cell) and one.cell.identity.metric.name == metric.name]
+    rows = _asked_for(table, part, wanted.methods)
     matched = {
         row.name: [one for one in held if _is_call(one.cell, call) and parse_call(one.cell.metric) == metric]
-        for row in table.rows
+        for row in rows
         if (call := table.call(row, part))
     }
     found = [one.cell for some in matched.values() for one in some]
@@ -110,11 +113,18 @@ def _panel(table: Table, column: Column, cells: Sequence[Scored], wanted: Filter
             row=row,
             published=column.published.get(row.name),
             result=next((one.results.get(column.variant) for one in matched.get(row.name, [])), None),
+            is_stored=bool(matched.get(row.name)),
         )
-        for row in table.rows
+        for row in rows
     ]
     alike = [one for one in held if found and not differing([one.cell, found[0]])]
     return Panel(column=column, part=part, entries=tuple(entries), held=tuple(alike))
+
+
+def _asked_for(table: Table, part: Part, methods: Sequence[str]) -> list[Row]:
+    """The rows of these methods, in their order; all rows where none is named."""
+    named = [row for name in methods for row in table.rows if name in {row.name, table.call(row, part)}]
+    return named if methods else list(table.rows)
 
 
 def _is_call(cell: Cell, method: str) -> bool:
@@ -149,7 +159,7 @@ def _check_one(cells: Sequence[Cell], part: Part) -> None:
 
 def differences(panel: Panel, reference: Row) -> list[Paired | None]:
     """Each entry minus that of the reference, None where one of the two is missing."""
-    base = next(entry.result for entry in panel.entries if entry.row == reference)
+    base = next((entry.result for entry in panel.entries if entry.row == reference), None)
     others = [entry.result if entry.row != reference else None for entry in panel.entries]
     resamples = resamples_for(sum(result is not None for result in others))
     found = [paired(result, base, resamples=resamples) if result and base else None for result in others]
