@@ -107,11 +107,11 @@ def test_every_headline_is_a_variant_of_signed_methods(name: str) -> None:
 def test_numbers_are_computed_when_they_are_looked_at_and_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
     computed: list[str] = []
 
-    def estimates(variants: Mapping[str, Variant], rows: pd.DataFrame, *, seed: int) -> dict[str, Estimate]:
+    def estimates(variants: Mapping[str, Variant], samples: object, *, seed: int) -> dict[str, Estimate]:
         computed.extend(variants)
         return dict.fromkeys(variants, Estimate(value=1.0, ci_low=None, ci_high=None, n=3, n_dropped=0, dropped={}))
 
-    monkeypatch.setattr(tables, "estimates", estimates)
+    monkeypatch.setattr(tables, "estimates_of", estimates)
     found = results(held(CELL, ROWS))
     assert not computed
     text(found)
