@@ -7,12 +7,14 @@ from typing import Annotated
 
 import typer
 
-from rapbench.cli.options import DEFAULTS, AsJson, DataRoot, Form, Out
+from rapbench.cli.options import DEFAULTS, AsJson, DataRoot, Form, Out, path
 from rapbench.report.formats import Format
 
 
 def check(
-    against: Annotated[Path, typer.Option(help="Baseline: a JSON file with a spec, tolerances and values.")],
+    against: Annotated[
+        Path, typer.Option(parser=path, help="Baseline: a JSON file with a spec, tolerances and values.")
+    ],
     out: Out = DEFAULTS.out,
     data_root: DataRoot = DEFAULTS.data_root,
     update: Annotated[

@@ -9,11 +9,12 @@ import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor
 
 from rapbench.core.errors import BadConfig, BadData, DataMissing
@@ -52,13 +53,11 @@ class HandwrittenDigits:
     data_root: Path | None = None
     size: int = SIDE
     part: Part = "test"
-    digit: int | None = None
+    digit: Annotated[int, Field(ge=0, le=9)] | None = None
 
     def __post_init__(self) -> None:
         if self.size != SIDE:
             raise BadConfig(f"{self.name} has grey images of {SIDE} x {SIDE} pixels: use --model mnist_cnn")
-        if self.digit is not None and not 0 <= self.digit <= 9:
-            raise ValueError(f"digit must be from 0 to 9, not {self.digit}")
         assert len(self.ids) == len(self)
 
     def arrays(self, part: Part) -> tuple[Bytes, Bytes]:

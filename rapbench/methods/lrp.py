@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
+from rapbench.core.ranges import NonNegative
 from rapbench.methods.arithmetic import Arithmetic
 from rapbench.relprop.composites import Composite
 from rapbench.relprop.graph import Graph, Rule, propagate
@@ -57,6 +58,9 @@ class LRP:
     signed: ClassVar[bool] = True
 
     batch_norm: Literal["fold", "identity", "rule"] = "fold"
+
+    def __post_init__(self) -> None:
+        self.composite()  # its rules refuse parameters that do not fit together
 
     def convolution_rule(self) -> Rule:
         """The rule of convolutions."""
@@ -142,7 +146,7 @@ class LRPEpsilon(LRP):
 
     title: ClassVar[str] = "LRP ε"
 
-    epsilon: float = 1e-6
+    epsilon: NonNegative = 1e-6
 
     def convolution_rule(self) -> Rule:
         return Epsilon(self.epsilon)
@@ -157,7 +161,7 @@ class LRPGamma(LRP):
 
     title: ClassVar[str] = "LRP γ"
 
-    gamma: float = 0.25
+    gamma: NonNegative = 0.25
 
     def convolution_rule(self) -> Rule:
         return Gamma(self.gamma)
@@ -202,9 +206,6 @@ class LRPAlphaBeta(_Pixels):
 
     alpha: float = 2.0
     beta: float = 1.0
-
-    def __post_init__(self) -> None:
-        AlphaBeta(self.alpha, self.beta)
 
     def convolution_rule(self) -> Rule:
         return AlphaBeta(self.alpha, self.beta, self.bias, self.one_sided)
@@ -302,7 +303,7 @@ class LRPEpsilonPlus(LRP):
 
     title: ClassVar[str] = "LRP ε z+"
 
-    epsilon: float = 1e-6
+    epsilon: NonNegative = 1e-6
 
     def convolution_rule(self) -> Rule:
         return AlphaBeta(1, 0)
@@ -337,8 +338,8 @@ class LRPEpsilonGammaBox(LRP):
 
     title: ClassVar[str] = "LRP ε γ box"
 
-    epsilon: float = 1e-6
-    gamma: float = 0.25
+    epsilon: NonNegative = 1e-6
+    gamma: NonNegative = 0.25
     low: float | None = None
     high: float | None = None
 

@@ -83,6 +83,8 @@ def test_parameters_are_converted_to_the_types_of_the_fields() -> None:
 def test_an_unknown_name_or_parameter_is_answered_with_the_nearest() -> None:
     with pytest.raises(UnknownName, match="no sieve named 'seive': did you mean sieve"):
         CATALOGUE.build(Call("seive", {}))
+    with pytest.raises(UnknownName, match="did you mean sieve"):
+        CATALOGUE.build(Call("SIEVE", {}))
     with pytest.raises(UnknownName, match="known: sieve, riddle"):
         CATALOGUE.build(Call("zzz", {}))
     with pytest.raises(BadConfig, match="no parameter 'step': did you mean steps"):
