@@ -141,6 +141,9 @@ class LRPZero(LRP):
 class LRPEpsilon(LRP):
     """LRP-ε.
 
+    Attributes:
+        epsilon: stabiliser of the denominators.
+
     Source: Bach et al. 2015, Eq. 58.
     """
 
@@ -155,6 +158,9 @@ class LRPEpsilon(LRP):
 @dataclass(frozen=True, kw_only=True)
 class LRPGamma(LRP):
     """LRP-γ.
+
+    Attributes:
+        gamma: how much more positive weights count.
 
     Source: Montavon et al. 2019, Section 10.2.1.
     """
@@ -198,6 +204,10 @@ class _Pixels(_Split):
 @dataclass(frozen=True, kw_only=True)
 class LRPAlphaBeta(_Pixels):
     """LRP with the α-β rule at every convolution and dense layer.
+
+    Attributes:
+        alpha: weight of the positive contributions.
+        beta: weight of the negative contributions, one less.
 
     Source: Bach et al. 2015, Eq. 60.
     """
@@ -298,6 +308,9 @@ class LRPFlat(LRP):
 class LRPEpsilonPlus(LRP):
     """The ε rule in dense layers, z+ in convolutions.
 
+    Attributes:
+        epsilon: stabiliser of the denominators of dense layers.
+
     Source: Kohlbrenner et al. 2020, Section III.
     """
 
@@ -330,6 +343,8 @@ class LRPEpsilonGammaBox(LRP):
     """The ε rule in dense layers, γ in convolutions, z^β at pixels.
 
     Attributes:
+        epsilon: stabiliser of the denominators of dense layers.
+        gamma: how much more positive weights count in convolutions.
         low: least value a pixel can have, in network-input units; each image's own minimum by default.
         high: greatest value a pixel can have; each image's own maximum by default.
 
