@@ -33,7 +33,7 @@ MethodList = Annotated[
 ]
 Model = Annotated[str, typer.Option(help="Network.")]
 Weights = Annotated[
-    str, typer.Option(help="auto, random, a torchvision weight name, or a .pt, .pth, .safetensors or .npz file.")
+    str, typer.Option(help="auto, random, a torchvision weight name, or a file: .pt, .pth, .ckpt, .safetensors, .npz.")
 ]
 Dataset = Annotated[str, typer.Option(help="Images.")]
 Exhibit = Annotated[

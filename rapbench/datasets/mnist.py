@@ -27,6 +27,8 @@ _FOLDERS = (".", "mnist", "MNIST/raw")
 _PREFIX = {"train": "train", "test": "t10k"}
 _IMAGES, _LABELS = 2051, 2049
 """Magic numbers: two zero bytes, type 8 (unsigned byte), and the number of dimensions."""
+_MOST_BYTES = 2**27
+"""More than the largest of the files unpacks to; a small one can claim more, and would fill the memory."""
 _GZIP = b"\x1f\x8b"
 
 Bytes = NDArray[np.uint8]
@@ -143,8 +145,9 @@ def idx(file: Path, magic: int) -> Bytes:
         BadData: unreadable, of another magic number, or of another length than its header says.
     """
     try:
-        content = file.read_bytes()
-        content = gzip.decompress(content) if content.startswith(_GZIP) else content
+        with file.open("rb") as stream:
+            packed = stream.peek(2).startswith(_GZIP)
+            content = (gzip.GzipFile(fileobj=stream) if packed else stream).read(_MOST_BYTES)
     except (OSError, EOFError, zlib.error) as error:
         raise BadData("unreadable idx file", file, str(error)) from error
     found, dims = int.from_bytes(content[:4], "big"), magic % 256
