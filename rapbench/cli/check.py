@@ -9,14 +9,17 @@ from typing import Annotated
 
 import typer
 
-from rapbench.cli.options import DEFAULTS, AsJson, DataRoot, Form
+from rapbench.cli.options import DEFAULTS, AsJson, DataRoot, Form, path
 from rapbench.report.formats import Format
 
 
 def check(
-    against: Annotated[Path, typer.Option(help="Baseline: a JSON file with a spec, tolerances and values.")],
+    against: Annotated[
+        Path, typer.Option(parser=path, help="Baseline: a JSON file with a spec, tolerances and values.")
+    ],
     out: Annotated[
-        Path | None, typer.Option(help="Keep the rows in this results folder, and go on from it. [default: neither]")
+        Path | None,
+        typer.Option(parser=path, help="Keep the rows in this results folder, and go on from it. [default: neither]"),
     ] = None,
     data_root: DataRoot = DEFAULTS.data_root,
     update: Annotated[

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rapbench.cli.options import DEFAULTS, DataRoot, Dataset, Device, Limit, Model, Weights
+from rapbench.cli.options import DEFAULTS, DataRoot, Dataset, Device, Limit, Model, Weights, path
 from rapbench.run.spec import RunSpec
 
 
@@ -18,7 +18,7 @@ def fit_patterns(
     data_root: DataRoot = DEFAULTS.data_root,
     limit: Limit = None,
     to: Annotated[
-        Path | None, typer.Option(help="File to write. [default: patterns/MODEL-WEIGHTS-DATASET-N...]")
+        Path | None, typer.Option(parser=path, help="File to write. [default: patterns/MODEL-WEIGHTS-DATASET-N...]")
     ] = None,
     device: Device = DEFAULTS.device,
 ) -> None:

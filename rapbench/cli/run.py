@@ -27,6 +27,7 @@ from rapbench.cli.options import (
     Out,
     Seed,
     Weights,
+    path,
     specs,
     typed,
 )
@@ -88,7 +89,8 @@ def run(
         str, typer.Option(help="on, or off: do not compare what is explained with the network on the first images.")
     ] = DEFAULTS.check,
     save_maps: Annotated[
-        Path | None, typer.Option(help="Folder for one .npz per image and method: relevance, target, logit.")
+        Path | None,
+        typer.Option(parser=path, help="Folder for one .npz per image and method: relevance, target, logit."),
     ] = DEFAULTS.save_maps,
     strict: Annotated[
         bool, typer.Option("--strict", help="Stop at the first image that cannot be read.")

@@ -6,4 +6,4 @@ from pathlib import Path
 
 def cache_folder() -> Path:
     """The folder that RAPBENCH_CACHE names, `~/.cache/rapbench` by default."""
-    return Path(os.environ.get("RAPBENCH_CACHE") or Path.home() / ".cache" / "rapbench")
+    return Path(os.environ.get("RAPBENCH_CACHE") or "~/.cache/rapbench").expanduser()

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from rapbench.core.errors import BadConfig
+from rapbench.core.ranges import Count
 from rapbench.core.rows import vectors
 from rapbench.core.types import Explained, Need, Variant
 from rapbench.metrics.undefined import non_finite, num_non_finite
@@ -45,12 +46,10 @@ class DigitConversion:
     headline: ClassVar[tuple[str, ...]] = ("log_odds@8-3", "log_odds@8-6", "log_odds", "flipped")
 
     pairs: str = "8-3 8-6"
-    pixels: int = 157
+    pixels: Count = 157
 
     def __post_init__(self) -> None:
         _ = self.conversions
-        if self.pixels < 1:
-            raise ValueError(f"pixels must be at least 1, not {self.pixels}")
 
     @property
     def conversions(self) -> tuple[Pair, ...]:
