@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
@@ -84,6 +84,24 @@ class Unlabelled(Squares):
     def __getitem__(self, index: int) -> Sample:
         sample = super().__getitem__(index)
         return Sample(id=sample.id, image=sample.image)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labelled(Squares):
+    """The same with a label, in terms of its own."""
+
+    label_space: ClassVar[str] = "sizes"
+
+    def __getitem__(self, index: int) -> Sample:
+        return replace(super().__getitem__(index), label=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unreadable(Squares):
+    """The same, of which no image can be read."""
+
+    def __getitem__(self, index: int) -> Sample:
+        raise BadData("unreadable image", f"square-{index}.png")
 
 
 @dataclass(frozen=True, kw_only=True)
