@@ -31,6 +31,20 @@ class Opaque(nn.Module):
         return self.inner(x) if float(x.sum()) > 0 else self.inner(-x)
 
 
+class Undecided(nn.Module):
+    """A network without a number for inputs that are brighter than some, or darker than some, in the mean."""
+
+    def __init__(self, weights: None = None, num_classes: int = 1000) -> None:
+        super().__init__()
+        self.inner = tiny(weights, num_classes)
+        self.register_buffer("bounds", torch.tensor([-torch.inf, torch.inf]), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        brightness = x.mean((1, 2, 3)).unsqueeze(1)
+        within = (brightness > self.bounds[0]) & (brightness < self.bounds[1])
+        return torch.where(within, self.inner(x), torch.nan)
+
+
 class OwnRAP(RAP):
     """RAP, brought from outside."""
 
