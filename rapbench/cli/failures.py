@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 if TYPE_CHECKING:
-    from rapbench.run.engine import Failure
+    from rapbench.run.engine import Fault
     from rapbench.run.plan import Task
 
 
@@ -20,12 +20,12 @@ class Failures(dict[str, str]):
         super().__init__()
         self._debug = debug
 
-    def __call__(self, task: Task, failure: Failure) -> bool:
+    def __call__(self, task: Task, fault: Fault) -> bool:
         """Says it on stderr in one line, with debug also where it was raised."""
         if self._debug:
-            said("".join(traceback.format_exception(failure.error)).rstrip())
-        self[failure.who] = " ".join(str(failure).split())
-        said(f"rapbench: {self[failure.who]}")
+            said("".join(traceback.format_exception(fault.error)).rstrip())
+        self[fault.who] = " ".join(str(fault).split())
+        said(f"rapbench: {self[fault.who]}")
         return True
 
 

@@ -30,7 +30,7 @@ Progress = Callable[[int], None]
 """Told how many more (image, method) pairs are done."""
 
 
-class Failure(Exception):
+class Fault(Exception):
     """What a method, a metric or a study raised; `who` names it."""
 
     def __init__(self, who: str, error: Exception) -> None:
@@ -41,13 +41,13 @@ class Failure(Exception):
         return f"{self.who}: {last_line(self.error)}"
 
 
-Failed = Callable[[Task, Failure], bool]
+Failed = Callable[[Task, Fault], bool]
 """Told of a failure; whether what failed is left out of the rest of the run."""
 
 
-def reraised(_: Task, failure: Failure) -> bool:
+def reraised(_: Task, fault: Fault) -> bool:
     """Ends the run with what was raised."""
-    raise failure.error
+    raise fault.error
 
 
 class Attempts:
@@ -64,7 +64,7 @@ class Attempts:
         try:
             return call()
         except Exception as error:  # noqa: BLE001 - whatever a method, a metric or a device raises
-            if self._failed(task, Failure(who, error)):
+            if self._failed(task, Fault(who, error)):
                 self._left_out.add(who)
             return None
 

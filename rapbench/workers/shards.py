@@ -16,7 +16,7 @@ from typing import Any
 from rapbench.core.errors import BadConfig, RapbenchError
 from rapbench.results.claims import LEASE_SECONDS, Claims
 from rapbench.results.store import Store, write_whole
-from rapbench.run.engine import Failure, Progress, execute
+from rapbench.run.engine import Fault, Progress, execute
 from rapbench.run.plan import Experiment, Task
 
 _POLL_SECONDS = 2.0
@@ -115,8 +115,8 @@ class _Failures:
         """Of tasks that failed, now or too often before."""
         self.now: list[str] = []
 
-    def __call__(self, task: Task, failure: Failure) -> bool:
-        name, error = self._experiment.task_id(task), failure.error
+    def __call__(self, task: Task, fault: Fault) -> bool:
+        name, error = self._experiment.task_id(task), fault.error
         if isinstance(error, RapbenchError):
             raise error
         if name not in self.now:  # by another of its metrics

@@ -12,7 +12,7 @@ from rude import DEEDS, RETURNED
 
 from rapbench.core.errors import BadConfig
 from rapbench.results.store import Store
-from rapbench.run.engine import Failure, execute
+from rapbench.run.engine import Fault, execute
 from rapbench.run.plan import Task
 from rapbench.run.resolve import prepare
 from rapbench.run.spec import RunSpec
@@ -29,8 +29,8 @@ def ran(tmp_path: Path) -> Callable[..., tuple[dict[str, list[float]], list[str]
         experiment, store = prepare(RunSpec.read(None, given)), Store(out)
         failures: list[str] = []
 
-        def failed(task: Task, failure: Failure) -> bool:
-            failures.append(str(failure))
+        def failed(task: Task, fault: Fault) -> bool:
+            failures.append(str(fault))
             return True
 
         execute(experiment, experiment.pending(store), store, lambda count: None, failed=failed)
