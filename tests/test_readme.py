@@ -101,6 +101,7 @@ def anchors(markdown: Path) -> Iterator[str]:
     ("folder", "place", "arguments", "printed"),
     [
         ("methods", 0, "--model doubles:tiny --method mylab:Brightness(power=2),random", "mylab:Brightness(power=2.0)"),
+        ("methods", 1, "--model doubles:tiny --method mylab:LossGradient,random", "mylab:LossGradient"),
         ("metrics", 0, "--model doubles:tiny --metric mylab:Sparsity", "mylab:Sparsity on 2"),
         ("models", 0, "--model mylab:small_net --metric guards", "mylab:small_net (random)"),
         (

@@ -138,9 +138,9 @@ def drops(rows: DataFrame, pair: Pair) -> NDArray[np.float64]:
 
 
 def _flipped(rows: DataFrame, pair: Pair) -> NDArray[np.float64]:
-    """100 where the log-odds fell below 0 (N,), 0 where they did not; NaN for images of other digits."""
+    """100 where the log-odds fell below 0 (N,), 0 where they did not; NaN for images of other digits and where NaN."""
     before, after = (_column(rows, name, pair) for name in ("log_odds", "log_odds_erased"))
-    return np.where(np.isnan(before), np.nan, 100.0 * ((before > 0) & (after < 0)))
+    return np.where(np.isnan(before - after), np.nan, 100.0 * ((before > 0) & (after < 0)))
 
 
 def _column(rows: DataFrame, name: str, pair: Pair) -> NDArray[np.float64]:

@@ -152,11 +152,11 @@ def shuffles(seeds: Tensor, size: int) -> Tensor:
 
 
 def outcomes(logits: Tensor, target: Tensor) -> Tensor:
-    """Accuracy, probability and logit (M, 3) float64 of the targets (M,) given logits (M, K)."""
+    """Accuracy, probability and logit (M, 3) float64 of the targets (M,) given logits (M, K); NaN where one is NaN."""
     wide, index = logits.double(), target.unsqueeze(1)
     logit = wide.gather(1, index)
-    accuracy = wide.argmax(1, keepdim=True) == index
-    return torch.cat([accuracy.double(), (logit - wide.logsumexp(1, keepdim=True)).exp(), logit], dim=1)
+    accuracy = (wide.argmax(1, keepdim=True) == index).double().where(~wide.isnan().any(1, keepdim=True), torch.nan)
+    return torch.cat([accuracy, (logit - wide.logsumexp(1, keepdim=True)).exp(), logit], dim=1)
 
 
 def _aopc(rows: DataFrame, name: str) -> NDArray[np.float64]:
