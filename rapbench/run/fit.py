@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from rapbench.core.cache import refuse_unwritable
 from rapbench.core.errors import BadConfig, SpecMismatch
 from rapbench.core.types import Classifier, Dataset
 from rapbench.datasets.scenes import Scenes
@@ -49,7 +50,7 @@ def fit(
 
     Raises:
         UnsupportedLayer: the network has batch norm that cannot be folded, or additions.
-        BadConfig: too few images.
+        BadConfig: too few images, or the file cannot be written.
         SpecMismatch: the file holds other patterns.
     """
     source = {
@@ -60,6 +61,7 @@ def fit(
     }
     if file.exists():
         return _found(file, source)
+    refuse_unwritable(file.parent, "choose another --to, or another cache folder in RAPBENCH_CACHE")
     sums = moments(classifier, images, device=device, partial=_partial(file, source), progress=progress)
     patterns = Patterns.fitted(trace(classifier.module, classifier.example()), sums, source)
     _report(patterns, images)
