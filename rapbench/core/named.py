@@ -6,6 +6,7 @@ import inspect
 import re
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from rapbench.core.catalogue import Call
@@ -53,9 +54,10 @@ def parameters(thing: Any) -> dict[str, Any]:
     """The parameters that numbers depend on, defaults included.
 
     A file counts by its digest, which is not among them: where there is something else to choose, it is the word
-    'file', and else it is left out.
+    'file', and else it is left out. So is the path of images, which count by their fingerprint.
     """
-    defaults, values = _defaults(thing), _values(thing)
+    defaults = _defaults(thing)
+    values = {key: value for key, value in _values(thing).items() if not isinstance(value, Path)}
     kept = {key: value for key, value in values.items() if not isinstance(value, File) or defaults[key] is not None}
     return {key: "file" if isinstance(value, File) else value for key, value in kept.items()}
 

@@ -53,11 +53,18 @@ class Dataset(Protocol):
     name: ClassVar[str]
     label_space: ClassVar[str]
     """Whose class indices `Sample.label` uses: 'imagenet', 'scenes', 'digits', or '' where images have no class."""
-    provides: ClassVar[frozenset[Need]]
     default_limit: ClassVar[int | None]
     """How many images a run takes unless told otherwise; None means all."""
-    full_size: ClassVar[int | None]
-    """How many images the data set has as published; None where it is generated."""
+
+    @property
+    def provides(self) -> frozenset[Need]:
+        """What samples can hold; said by the class, or by `Varied.provided` where it depends on parameters."""
+        ...
+
+    @property
+    def full_size(self) -> int | None:
+        """How many images the data set has as published; None where it is generated or the user's own."""
+        ...
 
     @property
     def fingerprint(self) -> str:
@@ -72,6 +79,16 @@ class Dataset(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Sample: ...
+
+
+@runtime_checkable
+class Varied(Protocol):
+    """What a data set's class has besides whose parameters decide what it provides."""
+
+    @classmethod
+    def provided(cls, parameters: Mapping[str, str]) -> frozenset[Need]:
+        """What samples can hold by the parameters as typed, before any file is looked for."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,5 +16,6 @@ DATASETS = Catalogue(
             "rapbench.datasets.imagenet_segmentation:ImageNetSegmentation",
             "ImageNet-Segmentation, 4,276 photographs of 445 classes: masks",
         ),
+        "folder": Entry("rapbench.datasets.folder:Folder", "pictures of your own, with masks, boxes and labels"),
     },
 )

@@ -18,7 +18,7 @@ from rapbench.core.catalogue import Call, Catalogue, parse_call
 from rapbench.core.errors import BadConfig
 from rapbench.core.files import File
 from rapbench.core.named import Named
-from rapbench.core.types import Classifier, Dataset, Method, Metric, Suited, Training
+from rapbench.core.types import Classifier, Dataset, Method, Metric, Need, Suited, Training, Varied
 from rapbench.datasets import DATASETS
 from rapbench.methods.signals.patterns import Patterns
 from rapbench.metrics import METRICS
@@ -63,7 +63,7 @@ def settings(spec: RunSpec) -> Settings:
     methods = named(BACKENDS.load(spec.backend), spec.method)
     if any(map(_lacks_patterns, methods)):
         refuse_unless_generated(images)
-    metrics = _metrics(spec, call.name, images)
+    metrics = _metrics(spec, call, images)
     return Settings(dataset_name=call.name, size=size, methods=methods, metrics=metrics, study=study)
 
 
@@ -195,25 +195,33 @@ def _refuse_modes_of_cuda(spec: RunSpec) -> None:
             raise BadConfig(f"{name} tf32 is a mode of CUDA devices; on the CPU use fp32, fp64 or bf16")
 
 
-def _metrics(spec: RunSpec, dataset_name: str, dataset: type[Dataset]) -> tuple[Named[Metric], ...]:
+def _metrics(spec: RunSpec, call: Call, dataset: type[Dataset]) -> tuple[Named[Metric], ...]:
     """The guards, then the metrics asked for, or all that the samples support."""
+    provided = _provided(call)
     if not spec.metric:
-        return named(METRICS, _usual(spec, dataset))
+        return named(METRICS, _usual(spec, dataset, provided))
     metrics = named(METRICS, tuple(dict.fromkeys(("guards", *spec.metric))))
     for metric in metrics:
-        if lacking := metric.thing.needs - dataset.provides:
-            raise BadConfig(f"metric {metric.name} needs {' and '.join(sorted(lacking))}, which {dataset_name} lacks")
+        if lacking := metric.thing.needs - provided:
+            raise BadConfig(f"metric {metric.name} needs {' and '.join(sorted(lacking))}, which {call} lacks")
     return metrics
 
 
-def _usual(spec: RunSpec, dataset: type[Dataset]) -> tuple[str, ...]:
+def _provided(call: Call) -> frozenset[Need]:
+    """What the samples of a data set can hold."""
+    images: Any = DATASETS.load(call.name)
+    needs: frozenset[Need] = images.provided(call.parameters) if isinstance(images, Varied) else images.provides
+    return needs
+
+
+def _usual(spec: RunSpec, dataset: type[Dataset], provided: frozenset[Need]) -> tuple[str, ...]:
     """The metrics of a run that names none, as they are suited to its images."""
     limit = dataset.default_limit if spec.limit is None else None
     classes = {name: METRICS.load(name) for name in METRICS}
     return tuple(
         str(Call(name, cls.suited(size=family(spec.model).size, usual_limit=limit) if isinstance(cls, Suited) else {}))
         for name, cls in classes.items()
-        if cls.needs <= dataset.provides and not getattr(cls, "only_when_asked", False)
+        if cls.needs <= provided and not getattr(cls, "only_when_asked", False)
     )
 
 
