@@ -6,7 +6,7 @@ from rapbench.core.types import Varied
 from rapbench.datasets import DATASETS
 from rapbench.datasets.scenes import Scenes
 
-FULL_SIZES = {"scenes": None, "voc": 1449, "imagenet": 50_000, "imagenet_segmentation": 4276}
+FULL_SIZES = {"scenes": None, "imagenet": 50_000, "imagenet_segmentation": 4276}
 
 
 @pytest.mark.parametrize("name", list(DATASETS))
