@@ -6,7 +6,7 @@ image, L perturbation steps, S statistics of an image.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
@@ -179,7 +179,11 @@ class Method(Protocol):
     """
 
     title: ClassVar[str]
-    signed: ClassVar[bool]
+
+    @property
+    def signed(self) -> bool:
+        """Said by the class, or a parameter."""
+        ...
 
     def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
         """Relevance (N, C, H, W) of each input element for the logit of `target` (N,) int64; `seeds` (N,) int64."""
@@ -197,6 +201,29 @@ class Complete(Protocol):
             logits: (M, C, H, W) -> (M, K), of any number of inputs, without gradients.
             x: (N, C, H, W) normalised input.
             target: (N,) int64.
+        """
+        ...
+
+
+@runtime_checkable
+class Identified(Protocol):
+    """What a method has besides that knows images by name: it explains these and refuses, when called, all others."""
+
+    def check(self, ids: Sequence[str], among: Sequence[str]) -> None:
+        """Refuses images that it does not know; takes no time.
+
+        Raises:
+            BadConfig: there is one.
+        """
+        ...
+
+    def of(self, ids: Sequence[str], among: Sequence[str], x: Tensor) -> Tensor:
+        """Relevance (N, C, H, W) of images, float64.
+
+        Args:
+            ids: the images' ids.
+            among: the ids of all images of their data set, in its order.
+            x: (N, C, H, W) normalised input.
         """
         ...
 

@@ -18,7 +18,7 @@ from rapbench.core.catalogue import Call, Catalogue, parse_call
 from rapbench.core.errors import BadConfig
 from rapbench.core.files import File
 from rapbench.core.named import Named
-from rapbench.core.types import Classifier, Dataset, Method, Metric, Need, Suited, Training, Varied
+from rapbench.core.types import Classifier, Dataset, Identified, Method, Metric, Need, Suited, Training, Varied
 from rapbench.datasets import DATASETS
 from rapbench.methods.signals.patterns import Patterns
 from rapbench.metrics import METRICS
@@ -153,7 +153,16 @@ def _experiment(
         order=(),
         study=chosen.study,
     )
-    return replace(experiment, order=candidates(experiment)[: num_taken(spec, images)])
+    taken = replace(experiment, order=candidates(experiment)[: num_taken(spec, images)])
+    if spec.select == "all":  # which others will be selected is not known yet
+        _refuse_unknown_images(taken)
+    return taken
+
+
+def _refuse_unknown_images(experiment: Experiment) -> None:
+    for method in experiment.methods:
+        if isinstance(method.thing, Identified):
+            method.thing.check(experiment.ids or (), experiment.dataset.ids)
 
 
 def num_taken(spec: RunSpec, images: Dataset) -> int:

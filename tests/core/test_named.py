@@ -19,7 +19,7 @@ from rapbench.metrics import METRICS
 OTHERS = {"pairs": "3-8 8-3", "annotations": "bbox", "low": "-2.5", "high": "2.5", "digit": "3"}
 """Values of parameters whose types do not tell which they can be."""
 
-FROM_DISK = {"imagenet", "imagenet_segmentation", "voc", "mnist", "folder", "coco"}
+FROM_DISK = {"imagenet", "imagenet_segmentation", "voc", "mnist", "folder", "coco", "maps"}
 
 
 def _others(name: str, hint: Any, default: Any) -> Iterator[str]:
