@@ -74,4 +74,4 @@ def _pixels(row: list[str], photo: tuple[int, int], file: Path) -> list[str]:
     except ValueError as error:
         raise BadData("unreadable boxes", file, f"{' '.join(row)!r} is not {_NUMBERS}") from error
     shares = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
-    return [f"{share * side + 0.0:.2f}" for share, side in zip(shares, photo * 2, strict=True)]
+    return [f"{share * side:.2f}" for share, side in zip(shares, photo * 2, strict=True)]

@@ -99,7 +99,10 @@ class Explainer:
 
     def _of(self, method: Identified, batch: Batch) -> Tensor:
         """The maps of images that a method knows by name."""
-        return method.of(batch.ids, self.experiment.dataset.ids, batch.x).to(self.wide)
+        with leaving_no_trace(self.experiment.device):
+            maps = method.of(batch.ids, self.experiment.dataset.ids, batch.x.clone())
+        _check_maps(maps, batch.x)
+        return maps.to(self.wide)
 
     def _batch(self, samples: Sequence[Sample]) -> Batch:
         device, classifier = self.experiment.device, self.experiment.classifier
