@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import textwrap
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -180,11 +179,8 @@ def _figure(curves: list[Curve], labels: Labels, top: float) -> Figure:
     num_columns = min(len(panels), 2)
     num_rows = -(-len(panels) // num_columns)
     width, lowest = _COLUMN_INCHES * num_columns, _lowest(curves)
-    legend = {name: _entry(name, curves, lowest, width) for name in looks}
-    widest = max(len(line) for text in legend.values() for line in text.split("\n"))
-    per_line = max(1, min(2 * num_columns, int(width / (_HANDLE_INCHES + _LETTER_INCHES * widest))))
-    num_lines = max(text.count("\n") + 1 for text in legend.values()) * -(-len(looks) // per_line)
-    figure = Figure(figsize=(width, 2.4 * num_rows + 0.15 * num_lines + 0.1), layout="constrained")
+    legend = _legend([_entry(name, curves, lowest) for name in looks], width)
+    figure = Figure(figsize=(width, 2.4 * num_rows + legend.inches), layout="constrained")
     grid = figure.subplots(num_rows, num_columns, sharey=True, squeeze=False)
     for axes, panel in zip(grid.flat, panels, strict=False):
         _draw(axes, [found for found in panel.members if found.n], looks)
@@ -195,8 +191,10 @@ def _figure(curves: list[Curve], labels: Labels, top: float) -> Figure:
     for axes in grid.flat[len(panels) :]:
         axes.remove()
     grid[0, 0].set_ylim(lowest, top + 0.02 * (top - lowest))  # a curve that stays at the top is seen whole
-    handles = [Line2D([], [], **look) for look in looks.values()]
-    figure.legend(handles, legend.values(), loc="outside lower center", ncols=per_line, frameon=False, handlelength=3)
+    drawn = {found.name for found in curves if found.n}
+    handles = [Line2D([], [], **(look if name in drawn else {"color": "none"})) for name, look in looks.items()]
+    where: dict[str, Any] = {"loc": "outside lower center", "ncols": legend.per_line}
+    figure.legend(handles, legend.texts, frameon=False, handlelength=3, **where)
     return figure
 
 
@@ -215,12 +213,30 @@ def _draw(axes: Axes, curves: list[Curve], looks: Mapping[str, Mapping[str, Any]
     axes.grid(axis="x", color="0.9", linewidth=0.4)
 
 
-def _entry(name: str, curves: Sequence[Curve], lowest: float, width: float) -> str:
-    """A method in the legend, on as many lines as it needs, with what is not seen of it."""
+class _Legend(NamedTuple):
+    """What stands behind the lines of a legend, how many are abreast, and its height."""
+
+    texts: list[str]
+    per_line: int
+    inches: float
+
+
+def _legend(texts: Sequence[str], width: float) -> _Legend:
+    """A legend no wider, with at most two entries abreast in a column of a page."""
+    wrapped = [textwrap.wrap(text, int((width - _HANDLE_INCHES) / _LETTER_INCHES)) for text in texts]
+    widest = max(len(line) for lines in wrapped for line in lines)
+    fitting = int(width / (_HANDLE_INCHES + _LETTER_INCHES * widest))
+    per_line = max(1, min(2 * round(width / _COLUMN_INCHES), fitting))
+    num_lines = max(map(len, wrapped)) * -(-len(texts) // per_line)
+    return _Legend(["\n".join(lines) for lines in wrapped], per_line, 0.15 * num_lines + 0.1)
+
+
+def _entry(name: str, curves: Sequence[Curve], lowest: float) -> str:
+    """A method in the legend, with what is not seen of it."""
     drawn = [found for found in curves if found.name == name and found.n]
-    below = any(found.y.min() < lowest for found in drawn)
-    text = f"{name} (no image)" if not drawn else f"{name} (leaves the panel)" if below else name
-    return textwrap.fill(text, int((width - _HANDLE_INCHES) / _LETTER_INCHES))
+    if not drawn:
+        return f"{name} (no image)"
+    return f"{name} (leaves the panel)" if any(found.y.min() < lowest for found in drawn) else name
 
 
 def _looks(curves: Sequence[Curve]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -229,13 +245,12 @@ def _looks(curves: Sequence[Curve]) -> Iterator[tuple[str, dict[str, Any]]]:
     The colour is the method's own; what is dashed differs from curve to curve, so that one below another is seen.
     """
     methods = {found.name: found.cell.identity.method.name for found in curves}
-    drawn = {found.name for found in curves if found.n}
-    seen: Counter[str] = Counter()
-    for name, method in methods.items():
-        n, alike = (seen[key] for key in ("control" if is_control(method) else "method", method))
-        look = _grey(n) if is_control(method) else _coloured(method, n, alike)
-        seen.update(["control" if is_control(method) else "method", method])
-        yield name, look if name in drawn else {"color": "none"}
+    others = [name for name in methods if not is_control(methods[name])]
+    for n, name in enumerate(others):
+        alike = [methods[other] for other in others[:n]].count(methods[name])
+        yield name, _coloured(methods[name], n, alike)
+    for n, name in enumerate(name for name in methods if name not in others):
+        yield name, _grey(n)
 
 
 def _coloured(method: str, n: int, alike: int) -> dict[str, Any]:
