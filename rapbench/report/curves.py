@@ -199,7 +199,7 @@ def _figure(curves: list[Curve], labels: Labels, top: float) -> Figure:
 
 
 def _draw(axes: Axes, curves: list[Curve], looks: Mapping[str, Mapping[str, Any]]) -> None:
-    """The curves of a panel with their bands; controls under the others and without a band."""
+    """The curves of a panel with their bands; controls are thin, without a band, and above what they cover."""
     for n, found in enumerate(curves):
         every = max(1, len(found.x) // 8)
         start = n * every // len(curves)  # markers of neighbouring curves do not cover each other
@@ -261,7 +261,7 @@ def _coloured(method: str, n: int, alike: int) -> dict[str, Any]:
 
 
 def _grey(n: int) -> dict[str, Any]:
-    return {"color": GREY, "linestyle": _GREY_DASHES[n % len(_GREY_DASHES)], "linewidth": 0.8, "zorder": 2}
+    return {"color": GREY, "linestyle": _GREY_DASHES[n % len(_GREY_DASHES)], "linewidth": 0.8, "zorder": 2.6}
 
 
 def _lowest(curves: list[Curve]) -> float:

@@ -225,6 +225,16 @@ def test_long_labels_stay_inside_the_figure_and_cover_no_curve() -> None:
     assert all(box.y1 <= axes.get_window_extent().y0 for axes in figure.axes)
 
 
+def test_no_curve_is_hidden_by_another_of_the_same_numbers() -> None:
+    alike = [stored("rap", 1.0), stored("lrp_a2b1", 1.0), stored("center", 1.0)]
+    (axes,) = panels(only(PerturbationCurves()(alike)).figure)
+    shown = sorted(axes.get_lines(), key=lambda line: line.get_zorder())  # a stable sort: what is drawn last is on top
+    assert [line.get_label() for line in shown] == ["RAP", "LRP α2β1", "Centre"]
+    assert [line.get_linestyle() for line in shown] == ["-", "--", "--"]
+    widths = [line.get_linewidth() for line in shown]
+    assert widths == sorted(widths, reverse=True)
+
+
 def test_a_control_that_leaves_the_panel_is_said_to() -> None:
     figure = only(PerturbationCurves()([stored(survived=0.99), stored("random", 0.2)])).figure
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["RAP", "Random (leaves the panel)"]
