@@ -14,6 +14,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from rapbench.report.figures import styled
+from rapbench.report.formats import printable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -58,14 +59,14 @@ def heatmaps(rows: Sequence[Row]) -> Figure:
         for panels, row in zip(grid, rows, strict=True):
             _draw(panels, row)
         for axes, title in zip(grid[0, 1:], columns, strict=True):
-            axes.set_title(title, parse_math=False)
+            axes.set_title(title)
         _scale(figure, grid[:, -1])
     return figure
 
 
 def _wrapped(text: str) -> str:
     """Lines that are not wider than a panel."""
-    return "\n".join(textwrap.fill(line, _PANEL_LETTERS) for line in text.splitlines())
+    return "\n".join(textwrap.fill(printable(line), _PANEL_LETTERS) for line in text.splitlines())
 
 
 def _draw(panels: NDArray[Any], row: Row) -> None:
@@ -73,8 +74,8 @@ def _draw(panels: NDArray[Any], row: Row) -> None:
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set(linewidth=0.4)
     panels[0].imshow(row.photo, cmap="gray", vmin=0, vmax=1)
-    panels[0].set_xlabel(_wrapped(row.caption), parse_math=False)
-    panels[0].set_ylabel(_wrapped(row.name), parse_math=False)
+    panels[0].set_xlabel(_wrapped(row.caption))
+    panels[0].set_ylabel(_wrapped(row.name))
     for axes, values in zip(panels[1:], row.maps.values(), strict=True):
         largest = np.abs(values[np.isfinite(values)]).max(initial=0) or 1
         axes.imshow(values, cmap=_COLOURS, vmin=-largest, vmax=largest)

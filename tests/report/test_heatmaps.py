@@ -88,3 +88,11 @@ def test_nothing_is_clipped_and_signs_in_names_are_no_formulas() -> None:
 def test_the_same_maps_give_the_same_bytes() -> None:
     for form in ("png", "svg", "pdf"):
         assert rendered(heatmaps([row({"RAP": SIGNED})]), form) == rendered(heatmaps([row({"RAP": SIGNED})]), form)
+
+
+def test_control_characters_in_names_are_seen() -> None:
+    figure = heatmaps([Row(photo=PHOTO, caption="\x1b[31mcat", maps={"\x07map": SIGNED}, name="\u202erow")])
+    assert figure.axes[0].get_xlabel() == "\\x1b[31mcat"
+    assert figure.axes[0].get_ylabel() == "\\u202erow"
+    assert figure.axes[1].get_title() == "\\x07map"
+    assert rendered(figure, "png")
