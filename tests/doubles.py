@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
@@ -29,6 +29,20 @@ class Opaque(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.inner(x) if float(x.sum()) > 0 else self.inner(-x)
+
+
+class Undecided(nn.Module):
+    """A network without a number for inputs that are brighter than some, or darker than some, in the mean."""
+
+    def __init__(self, weights: None = None, num_classes: int = 1000) -> None:
+        super().__init__()
+        self.inner = tiny(weights, num_classes)
+        self.register_buffer("bounds", torch.tensor([-torch.inf, torch.inf]), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        brightness = x.mean((1, 2, 3)).unsqueeze(1)
+        within = (brightness > self.bounds[0]) & (brightness < self.bounds[1])
+        return torch.where(within, self.inner(x), torch.nan)
 
 
 class OwnRAP(RAP):
@@ -84,6 +98,24 @@ class Unlabelled(Squares):
     def __getitem__(self, index: int) -> Sample:
         sample = super().__getitem__(index)
         return Sample(id=sample.id, image=sample.image)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labelled(Squares):
+    """The same with a label, in terms of its own."""
+
+    label_space: ClassVar[str] = "sizes"
+
+    def __getitem__(self, index: int) -> Sample:
+        return replace(super().__getitem__(index), label=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unreadable(Squares):
+    """The same, of which no image can be read."""
+
+    def __getitem__(self, index: int) -> Sample:
+        raise BadData("unreadable image", f"square-{index}.png")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,9 +9,9 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-import typer
 
-from rapbench import cli
+from rapbench.cli import main
+from rapbench.cli.app import command as rapbench
 from rapbench.core.catalogue import Catalogue
 from rapbench.datasets import DATASETS
 from rapbench.methods import METHODS
@@ -73,7 +73,7 @@ def test_every_option_of_a_run_is_described() -> None:
 
 @document
 def test_every_option_and_command_it_names_exists(document: Path) -> None:
-    commands = typer.main.get_group(cli.app).commands.values()
+    commands = rapbench.commands.values()
     known = {option for command in commands for parameter in command.params for option in parameter.opts}
     named = code(document.read_text())
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", named)) - NOT_OURS <= known
@@ -101,6 +101,7 @@ def anchors(markdown: Path) -> Iterator[str]:
     ("folder", "place", "arguments", "printed"),
     [
         ("methods", 0, "--model doubles:tiny --method mylab:Brightness(power=2),random", "mylab:Brightness(power=2.0)"),
+        ("methods", 1, "--model doubles:tiny --method mylab:LossGradient,random", "mylab:LossGradient"),
         ("metrics", 0, "--model doubles:tiny --metric mylab:Sparsity", "mylab:Sparsity on 2"),
         ("models", 0, "--model mylab:small_net --metric guards", "mylab:small_net (random)"),
         (
@@ -128,7 +129,7 @@ def test_what_is_shown_of_one_s_own_runs_as_shown(
     tiny = ["--weights", "random", "--dataset", "doubles:Squares", "--limit", "2", "--device", "cpu"]
     monkeypatch.setattr(sys, "argv", ["rapbench", "run", *tiny, *arguments.split()])
     with pytest.raises(SystemExit) as ended:
-        cli.main()
+        main()
     found = capsys.readouterr()
     assert ended.value.code == 0, found.err
     assert printed in found.out

@@ -1,14 +1,18 @@
-"""Methods that wait for a test, or break on a node, named on the command line as code from outside."""
+"""Methods and images that wait for a test or break a node or a process; on the command line, code from outside."""
 
 from __future__ import annotations
 
 import os
+import signal
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
+from doubles import Squares
 from torch import Tensor, nn
+
+from rapbench.core.types import Sample
 
 SECONDS_BETWEEN_LOOKS = 0.1
 BLOCK = 32
@@ -47,3 +51,18 @@ class BrokenNode:
         if note.read_text() == node:
             raise RuntimeError(f"lamp out\n{node} is broken")
         return x
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noted(Squares):
+    """Bright squares that take their time; notes which process read one, which an image may kill."""
+
+    folder: str = "."
+    deadly: int = -1
+
+    def __getitem__(self, index: int) -> Sample:
+        (Path(self.folder) / str(os.getpid())).touch()
+        if index == self.deadly:
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+        return super().__getitem__(index)

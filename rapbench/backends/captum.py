@@ -18,6 +18,7 @@ from rapbench.backends.captum_limits import POOLS, check_differences, check_rect
 from rapbench.backends.modules import attributes_kept, copied_inputs, last_feature_maps
 from rapbench.backends.sampling import Ridge, drawing_from, patches, references
 from rapbench.core.errors import BadConfig
+from rapbench.core.ranges import Count, NonNegative, Several
 
 try:
     from captum import attr
@@ -98,11 +99,8 @@ class IntegratedGradients(_Captum):
     title: ClassVar[str] = "Integrated Gradients"
     differs: ClassVar[str] = "captum rounds the points of the path to single precision"
 
-    steps: int = 50
+    steps: Count = 50
     reference: float = 0.0
-
-    def __post_init__(self) -> None:
-        _require(self.steps >= 1, "steps must be at least 1")
 
     def relevance(self, model: nn.Module, x: Tensor, target: Tensor, seeds: Tensor) -> Any:
         points = {"n_steps": self.steps, "method": "riemann_middle", "internal_batch_size": len(x)}
@@ -199,7 +197,7 @@ class LRPEpsilon(_Captum):
     title: ClassVar[str] = "LRP ε"
     differs: ClassVar[str] = "captum does not fold batch norm: ε is added before it, and it follows LRP-0"
 
-    epsilon: float = 1e-6
+    epsilon: NonNegative = 1e-6
 
     def relevance(self, model: nn.Module, x: Tensor, target: Tensor, seeds: Tensor) -> Any:
         check_relevance(model, x, self.where)
@@ -247,11 +245,8 @@ class SmoothGrad(_Drawing):
     )
     average: ClassVar[Literal["smoothgrad", "smoothgrad_sq"]] = "smoothgrad"
 
-    samples: int = 50
-    noise: float = 0.15
-
-    def __post_init__(self) -> None:
-        _require(self.samples >= 1 and self.noise >= 0, "samples must be at least 1 and noise not negative")
+    samples: Count = 50
+    noise: NonNegative = 0.15
 
     def relevance_of_one(self, model: nn.Module, x: Tensor, target: Tensor) -> Any:
         noisy = attr.NoiseTunnel(attr.Saliency(model))
@@ -284,11 +279,8 @@ class GradientShap(_Drawing):
 
     title: ClassVar[str] = "Gradient SHAP"
 
-    samples: int = 50
-    references: int = 5
-
-    def __post_init__(self) -> None:
-        _require(self.samples >= 1 and self.references >= 1, "samples and references must be at least 1")
+    samples: Count = 50
+    references: Count = 5
 
     def relevance_of_one(self, model: nn.Module, x: Tensor, target: Tensor) -> Any:
         baselines = references(x, self.references)
@@ -300,17 +292,15 @@ class DeepLiftShap(_Drawing):
     """DeepLIFT's Rescale rule averaged over references.
 
     Attributes:
-        references: how many there are: zero, and images of standard normal noise in network-input units.
+        references: how many there are: zero, and images of standard normal noise in network-input units. Zero alone
+            would be `deeplift_rescale`.
 
     Source: Lundberg and Lee 2017, Section 4.2.
     """
 
     title: ClassVar[str] = "DeepLIFT SHAP"
 
-    references: int = 5
-
-    def __post_init__(self) -> None:
-        _require(self.references >= 2, "references must be at least 2; with one this is deeplift_rescale")
+    references: Several = 5
 
     def relevance_of_one(self, model: nn.Module, x: Tensor, target: Tensor) -> Any:
         check_differences(model, x, self.where)
@@ -330,11 +320,8 @@ class _Patches(_Drawing):
     explainer: ClassVar[type[attr.Lime]]
     penalty: ClassVar[float]
 
-    patch: int = 16
-    samples: int = 1000
-
-    def __post_init__(self) -> None:
-        _require(self.patch >= 1 and self.samples >= 2, "patch must be at least 1 and samples at least 2")
+    patch: Count = 16
+    samples: Several = 1000
 
     def relevance_of_one(self, model: nn.Module, x: Tensor, target: Tensor) -> Any:
         explainer = self.explainer(model)
@@ -381,11 +368,12 @@ class Occlusion(_Captum):
 
     title: ClassVar[str] = "Occlusion"
 
-    patch: int = 16
-    stride: int = 8
+    patch: Count = 16
+    stride: Count = 8
 
     def __post_init__(self) -> None:
-        _require(1 <= self.stride <= self.patch, "stride must be from 1 to patch")
+        if self.stride > self.patch:
+            raise ValueError("stride must be at most patch")
 
     def relevance(self, model: nn.Module, x: Tensor, target: Tensor, seeds: Tensor) -> Any:
         window = (x.shape[1], *(min(self.patch, side) for side in x.shape[2:]))
@@ -393,8 +381,3 @@ class Occlusion(_Captum):
         return attr.Occlusion(model).attribute(
             x.detach(), window, strides, target=target, perturbations_per_eval=max(1, _AT_ONCE // len(x))
         )
-
-
-def _require(holds: bool, rule: str) -> None:
-    if not holds:
-        raise ValueError(rule)

@@ -3,8 +3,8 @@
 Definitions are made to coincide with the native ones as far as zennit's rules allow: biases stand in denominators only
 where ours do, the stabiliser is negligible, batch norm is merged into the layer that alone feeds it, additions divide
 relevance in proportion. zennit's own presets keep every bias (`bias=signed`), add 1e-6 to every denominator
-(`stabilizer=1e-6`) and pass relevance unchanged through a batch norm that is not merged. What zennit cannot see is
-refused: functions, and additions outside torchvision's residual blocks, where each summand would get all relevance.
+(`stabilizer=1e-6`) and pass relevance unchanged through a batch norm that is not merged. Refused is what zennit cannot
+see: functions, and additions outside torchvision's residual blocks, where each summand would get all relevance.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from torch import Tensor, nn
 from rapbench.backends.modules import Hookable
 from rapbench.backends.zennit_limits import additions_are_residual, hooked, mergeable
 from rapbench.core.errors import BadConfig
+from rapbench.core.ranges import NonNegative, Positive
 from rapbench.relprop.idle import prepared
 from rapbench.relprop.layers import AveragePool, BatchNorm, Convolution, Dense, Layer, Rectifier, Unsupported
+from rapbench.relprop.rules import ZBeta
 
 try:
     from zennit import rules
@@ -129,11 +131,9 @@ class _LRP:
     signed: ClassVar[bool] = True
     differs: ClassVar[str] = ""
 
-    stabilizer: float = 1e-20
+    stabilizer: Positive = 1e-20
 
     def __post_init__(self) -> None:
-        if self.stabilizer <= 0 or min(getattr(self, "epsilon", 0.0), getattr(self, "gamma", 0.0)) < 0:
-            raise ValueError("stabilizer must be positive, epsilon and gamma not negative")
         self.convolution_rule()  # refuses an alpha and a beta that do not fit
 
     def epsilon_rule(self, epsilon: float) -> Hook:
@@ -166,12 +166,9 @@ class _LRP:
     def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
         network = Hookable(model, x, f"zennit's {self.title}")
         hooks, sums = self.hooks(network, x), rules.Norm(self.stabilizer)
-        residual = additions_are_residual(network, model)
-        canonizers = [ResNetBasicBlockCanonizer(), ResNetBottleneckCanonizer()] if residual else []
-        composite = Composite(
-            lambda _, __, module: sums if isinstance(module, Sum) else hooks.get(module),
-            [_Merge(mergeable(network)), *canonizers],
-        )
+        blocks = [ResNetBasicBlockCanonizer(), ResNetBottleneckCanonizer()]
+        canonizers = [_Merge(mergeable(network)), *(blocks if additions_are_residual(network, model) else ())]
+        composite = Composite(lambda _, __, module: sums if isinstance(module, Sum) else hooks.get(module), canonizers)
         return _propagated(composite, model, x, target, torch.Tensor.detach)
 
     def hooks(self, network: Hookable, x: Tensor) -> dict[nn.Module, Hook]:
@@ -211,7 +208,7 @@ class LRPEpsilon(_LRP):
 
     title: ClassVar[str] = "LRP ε"
 
-    epsilon: float = 1e-6
+    epsilon: NonNegative = 1e-6
 
     def convolution_rule(self) -> Hook:
         return self.epsilon_rule(self.epsilon)
@@ -226,7 +223,7 @@ class LRPGamma(_LRP):
 
     title: ClassVar[str] = "LRP γ"
 
-    gamma: float = 0.25
+    gamma: NonNegative = 0.25
 
     def convolution_rule(self) -> Hook:
         return rules.Gamma(self.gamma, self.stabilizer)
@@ -310,6 +307,9 @@ class _Box(_LRP):
     low: float | None = None
     high: float | None = None
 
+    def __post_init__(self) -> None:
+        ZBeta(self.low, self.high)  # refuses bounds that do not fit
+
     def pixel_rule(self, x: Tensor) -> Hook | None:
         low = x.amin((1, 2, 3), keepdim=True).expand_as(x) if self.low is None else self.low
         high = x.amax((1, 2, 3), keepdim=True).expand_as(x) if self.high is None else self.high
@@ -363,7 +363,7 @@ class LRPEpsilonPlus(_LRP):
 
     title: ClassVar[str] = "LRP ε z+"
 
-    epsilon: float = 1e-6
+    epsilon: NonNegative = 1e-6
 
     def convolution_rule(self) -> Hook:
         return rules.ZPlus(self.stabilizer, zero_params=_BIAS)
@@ -394,7 +394,7 @@ class LRPEpsilonGammaBox(_Box, LRPGamma):
 
     title: ClassVar[str] = "LRP ε γ box"
 
-    epsilon: float = 1e-6
+    epsilon: NonNegative = 1e-6
 
     def dense_rule(self) -> Hook:
         return self.epsilon_rule(self.epsilon)

@@ -2,72 +2,66 @@
 
 from __future__ import annotations
 
+import io
+import os
 import signal
 import sys
 
-import typer
-from typer.core import TyperGroup
-
-from rapbench.cli.cancel import cancel
-from rapbench.cli.check import check
-from rapbench.cli.compare import compare_backends
-from rapbench.cli.doctor import doctor
-from rapbench.cli.figure import figure
-from rapbench.cli.fit_patterns import fit_patterns
-from rapbench.cli.list import list_names
-from rapbench.cli.run import run
-from rapbench.cli.show import show
-from rapbench.cli.status import status
-from rapbench.cli.submit import PASSED_ON, submit
-from rapbench.cli.table import table
 from rapbench.core.errors import RapbenchError
 
-app = typer.Typer(
-    name="rapbench",
-    help="Scores attribution methods for image classifiers as their papers score them.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
-app.command("run")(run)
-app.command("list")(list_names)
-app.command("table")(table)
-app.command("figure")(figure)
-app.command("show")(show)
-app.command("fit-patterns")(fit_patterns)
-app.command("check")(check)
-app.command("doctor")(doctor)
-app.command("submit", context_settings=PASSED_ON)(submit)
-app.command("status")(status)
-app.command("cancel")(cancel)
-app.command("compare-backends")(compare_backends)
+_STOPS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
 
 def main() -> None:
-    """Runs the command line; what the user did wrong is one line on stderr and exit code 2."""
-    command: TyperGroup = typer.main.get_group(app)
-    signal.signal(signal.SIGTERM, _terminated)
+    """Runs the command line; what the user did wrong is one line on stderr and exit code 2.
+
+    An interrupt is one line too, from before the first slow import on.
+    """
+    for number in _STOPS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _stopped)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that lacks a character shows its number
+    sys.exit(_exit_code())
+
+
+def _exit_code() -> int:
     try:
+        from rapbench.cli.app import command
+
         code = command.main(prog_name="rapbench", standalone_mode=False)
+        if sys.stdout:
+            sys.stdout.flush()
     except RapbenchError as error:
-        sys.exit(_failed(str(error)))
-    except KeyboardInterrupt:
-        sys.stderr.write("rapbench: interrupted; what is done is kept, the same command goes on from there\n")
-        sys.exit(130)
+        return _failed(str(error))
+    except OSError as error:  # a disk that is full, a folder that cannot be written, a pipe that was closed
+        _let_go()
+        return 1 if isinstance(error, BrokenPipeError) else _failed(str(error))
     except Exception as error:
         if not hasattr(error, "format_message"):
             raise
-        sys.exit(_failed(error.format_message()))
-    sys.exit(code if isinstance(code, int) else 0)
+        return _failed(error.format_message())
+    return code if isinstance(code, int) else 0
 
 
-def _terminated(number: int, _: object) -> None:
-    """Leaves as after an error, so that claimed work is given back."""
-    sys.stderr.write("rapbench: terminated; what is done is kept, the same command goes on from there\n")
+def _stopped(number: int, _: object) -> None:
+    """Leaves as after an error, so that claimed work is given back; the same signal once more ends at once."""
+    signal.signal(number, signal.SIG_DFL)
+    told = _STOPS[signal.Signals(number)]
+    sys.stderr.write(f"rapbench: {told}; what is done is kept, the same command goes on from there\n")
     sys.exit(128 + number)
 
 
 def _failed(message: str) -> int:
     sys.stderr.write(f"rapbench: {' '.join(message.split())}\n")
     return 2
+
+
+def _let_go() -> None:
+    """Writes what was printed, or sends it nowhere, so that leaving does not try once more."""
+    try:
+        if sys.stdout:
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -31,12 +31,14 @@ def compare_backends(
     Printed is the largest relative difference of a map (L1, over images), in double precision, and why the backends'
     definitions differ where they do.
     """
+    options = {"model": model, "weights": weights, "dataset": dataset, "data_root": data_root, "limit": limit}
+    spec = RunSpec.read(None, options)
+
     from rapbench.doctor.compare import compare, shared
     from rapbench.run.resolve import prepare
 
     calls = shared(method or [])
-    options = {"model": model, "weights": weights, "dataset": dataset, "data_root": data_root, "limit": limit}
-    experiment = prepare(RunSpec.read(None, options))
+    experiment = prepare(spec)
     found = compare(experiment, calls)
     if as_json:
         run = {"model_title": experiment.classifier.title, "dataset": dataset, "images": experiment.limit}

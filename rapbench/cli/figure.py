@@ -20,6 +20,7 @@ from rapbench.cli.options import (
     OnlyWeights,
     Out,
     filter_of,
+    path,
 )
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def figure(
     name: Annotated[str, typer.Argument(help="Figure, for example rap2020/figure7, or perturbation.")],
     out: Out = DEFAULTS.out,
     to: Annotated[
-        Path | None, typer.Option(help="Folder of the files. [default: figures in the results folder]")
+        Path | None, typer.Option(parser=path, help="Folder of the files. [default: figures in the results folder]")
     ] = None,
     method: OnlyMethods = None,
     model: OnlyModel = None,

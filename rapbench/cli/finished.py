@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rapbench.cli import skipped
+from rapbench.cli.failures import said
+
 if TYPE_CHECKING:
+    from rapbench.cli.failures import Failures
     from rapbench.report.tables import Result
     from rapbench.results.store import Rows, Store
     from rapbench.run.plan import Experiment
@@ -28,6 +33,12 @@ class Finished:
     residuals: Mapping[str, float]
     rows: Rows
     results: list[Result]
+    failures: Mapping[str, str]
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether anything was computed or found: not where every method or metric failed."""
+        return not self.rows.frame.empty
 
     def document(self) -> dict[str, Any]:
         """It as `--json` prints it."""
@@ -41,6 +52,7 @@ class Finished:
             and {"scanned": self.selection.scanned, "dropped": dict(self.selection.dropped)},
             "skipped": self.rows.skipped(),
             "noted": self.rows.noted(),
+            "failed": dict(self.failures),
             "residuals": self.residuals,
             "versions": versions(),
             "device": self.experiment.device.type,
@@ -53,33 +65,51 @@ class Finished:
         """It as a terminal shows it."""
         from rapbench.report.tables import text
 
+        out = self.experiment.spec.out
         if self.experiment.study:
-            return f"{summary(self.experiment)}\nmeasured in {self.seconds:.1f} s"
+            done = f"measured in {self.seconds:.1f} s" if self.explanations else _nothing_left(out)
+            return f"{summary(self.experiment)}\n{done}"
         lines = [
             summary(self.experiment),
             f"selection: {self.selection}" if self.selection else "",
             _incidents(self.rows),
-            f"{self.explanations} explanations in {self.seconds:.1f} s{_shares(self.stages)}",
-            _guards(self.results),
+            skipped.line(self.rows, self.experiment),
+            f"{self.explanations} explanations in {self.seconds:.1f} s{_shares(self.stages)}"
+            if self.explanations
+            else _nothing_left(out),
+            _guards(self.results) if self.results else "",
             *(
                 f"precision: on the first image, the map of {method} is {distance:.0e} (L1) from float64's, and rows "
                 "depend on the batch size to that extent; --precision auto computes in float64 what has to be"
                 for method, distance in self.residuals.items()
             ),
         ]
-        return "\n".join(filter(None, lines)) + f"\n\n{text(self.results)}"
+        return "\n".join(filter(None, lines)) + (f"\n\n{text(self.results)}" if self.results else "")
 
 
-def finished(experiment: Experiment) -> Finished:
-    """Runs what is missing and collects everything."""
+def finished(experiment: Experiment, failures: Failures | None = None) -> Finished:
+    """Runs what is missing and collects everything.
+
+    Args:
+        experiment: the run.
+        failures: is told what methods and metrics raise, which are left out then; without it that ends the run.
+
+    Raises:
+        BadData: no image can be read.
+    """
     from rapbench.cli.progress import ProgressBar
     from rapbench.doctor.probe import residuals
     from rapbench.results.store import Store
-    from rapbench.run.engine import execute
+    from rapbench.run.engine import execute, reraised
     from rapbench.run.plan import candidates
     from rapbench.run.selection import selected
 
     started, selection = time.monotonic(), None
+    if experiment.dataset.label_space and not experiment.has_labels:
+        said(
+            f"labels of {experiment.dataset_name} ({experiment.dataset.label_space}) are not known to be classes of "
+            f"{experiment.classifier.title}: no image counts as misclassified"
+        )
     if experiment.spec.select == "correct":
         with ProgressBar(len(candidates(experiment))) as progress:
             experiment, selection = selected(experiment, progress)
@@ -87,16 +117,33 @@ def finished(experiment: Experiment) -> Finished:
     tasks = experiment.pending(store)
     total = sum(experiment.num_images(task) for task in tasks)
     with ProgressBar(total, "images" if experiment.study else "explanations") as progress:
-        stages = execute(experiment, tasks, store, progress)
+        stages = execute(experiment, tasks, store, progress, failed=reraised if failures is None else failures)
+    worked = _without(experiment, failures or {})
+    rows = _whole(worked, store)
+    skipped.note(rows, experiment)
     return Finished(
         experiment=experiment,
         selection=selection,
         explanations=total,
         seconds=time.monotonic() - started,
         stages=stages,
-        residuals=residuals(experiment),
-        rows=_whole(experiment, store),
-        results=collected(experiment, store),
+        residuals=residuals(worked),
+        rows=rows,
+        results=collected(worked, store),
+        failures=dict(failures or {}),
+    )
+
+
+def _nothing_left(out: Path) -> str:
+    return f"nothing to compute: all rows are in {out}"
+
+
+def _without(experiment: Experiment, failed: Collection[str]) -> Experiment:
+    """The experiment without the methods and metrics that failed."""
+    return replace(
+        experiment,
+        methods=tuple(m for m in experiment.methods if f"method {m.label}" not in failed),
+        metrics=tuple(m for m in experiment.metrics if f"metric {m.label}" not in failed),
     )
 
 
@@ -147,7 +194,13 @@ def _precisions(experiment: Experiment) -> str:
 
 
 def _whole(experiment: Experiment, store: Store) -> Rows:
-    """Rows of a cell that takes all of the run's images."""
+    """Rows of a cell that takes all of the run's images; none where every method or metric failed."""
+    from pandas import DataFrame
+
+    from rapbench.results.store import Rows
+
+    if not experiment.methods or not experiment.metrics:
+        return Rows(DataFrame(), ())
     method = experiment.methods[0].label
     cell = max((experiment.cells[method, metric.label] for metric in experiment.metrics), key=lambda cell: cell.limit)
     return store.rows(cell, experiment.blocks(cell))

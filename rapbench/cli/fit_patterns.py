@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rapbench.cli.options import DEFAULTS, DataRoot, Dataset, Device, Limit, Model, Weights
+from rapbench.cli.options import DEFAULTS, DataRoot, Dataset, Device, Limit, Model, Weights, path
 from rapbench.run.spec import RunSpec
 
 
@@ -18,7 +18,7 @@ def fit_patterns(
     data_root: DataRoot = DEFAULTS.data_root,
     limit: Limit = None,
     to: Annotated[
-        Path | None, typer.Option(help="File to write. [default: patterns/MODEL-WEIGHTS-DATASET-N...]")
+        Path | None, typer.Option(parser=path, help="File to write. [default: patterns/MODEL-WEIGHTS-DATASET-N...]")
     ] = None,
     device: Device = DEFAULTS.device,
 ) -> None:
@@ -27,14 +27,16 @@ def fit_patterns(
     The images are to be training images; they are read once. A fit that was stopped goes on where it was when the
     same command is given again.
     """
+    options = {"model": model, "weights": weights, "dataset": dataset, "data_root": data_root, "device": device}
+    spec = RunSpec.read(None, options)
+
     from rapbench.cli.progress import ProgressBar
     from rapbench.core.catalogue import Call
     from rapbench.run.fit import fit
     from rapbench.run.reading import Images
     from rapbench.run.resolve import prepare
 
-    options = {"model": model, "weights": weights, "dataset": dataset, "data_root": data_root, "device": device}
-    experiment = prepare(RunSpec.read(None, options))
+    experiment = prepare(spec)
     count = min(limit or len(experiment.dataset), len(experiment.dataset))
     classifier = experiment.classifier
     names = (classifier.name.rpartition(":")[2], classifier.weights, experiment.dataset_name.rpartition(":")[2])

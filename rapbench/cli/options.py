@@ -9,6 +9,7 @@ import typer
 
 from rapbench.core.catalogue import split_calls
 from rapbench.core.errors import BadConfig
+from rapbench.core.paths import typed_path
 from rapbench.papers.card import exhibit, table
 from rapbench.report.formats import Format
 from rapbench.results.select import Filter
@@ -18,25 +19,34 @@ DEFAULTS = RunSpec()
 """A run of which nothing was said."""
 METHODS = [*DEFAULTS.method]
 
+
+def path(text: str | Path) -> Path:
+    """A path as typed; what it cannot be is said with the option's name."""
+    try:
+        return typed_path(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
 MethodList = Annotated[
     list[str], typer.Option("--method", help="Methods, joined by commas or repeated; parameters in brackets.")
 ]
 Model = Annotated[str, typer.Option(help="Network.")]
 Weights = Annotated[
-    str, typer.Option(help="auto, random, a torchvision weight name, or a .pt, .pth, .safetensors or .npz file.")
+    str, typer.Option(help="auto, random, a torchvision weight name, or a file: .pt, .pth, .ckpt, .safetensors, .npz.")
 ]
 Dataset = Annotated[str, typer.Option(help="Images.")]
 Exhibit = Annotated[
     str | None,
     typer.Argument(help="A paper's table or figure, for example rap2020/table1: run it, then print or draw it."),
 ]
-DataRoot = Annotated[Path | None, typer.Option(envvar="RAPBENCH_DATA", help="Folder of the data sets.")]
+DataRoot = Annotated[Path | None, typer.Option(parser=path, envvar="RAPBENCH_DATA", help="Folder of the data sets.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only the first images.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Backend = Annotated[str, typer.Option(help="Where the methods come from.")]
-Out = Annotated[Path, typer.Option(help="Results folder.")]
-Config = Annotated[Path | None, typer.Option(help="TOML file of these options; the command line wins.")]
+Out = Annotated[Path, typer.Option(parser=path, help="Results folder.")]
+Config = Annotated[Path | None, typer.Option(parser=path, help="TOML file of these options; the command line wins.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")]
 Form = Annotated[Format, typer.Option("--format", help="How to write it.")]
 OnlyModel = Annotated[

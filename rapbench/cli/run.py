@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rapbench.cli.failures import Failures, said
 from rapbench.cli.figure import drawn
 from rapbench.cli.finished import Finished, finished
 from rapbench.cli.options import (
@@ -27,6 +30,7 @@ from rapbench.cli.options import (
     Out,
     Seed,
     Weights,
+    path,
     specs,
     typed,
 )
@@ -88,7 +92,8 @@ def run(
         str, typer.Option(help="on, or off: do not compare what is explained with the network on the first images.")
     ] = DEFAULTS.check,
     save_maps: Annotated[
-        Path | None, typer.Option(help="Folder for one .npz per image and method: relevance, target, logit.")
+        Path | None,
+        typer.Option(parser=path, help="Folder for one .npz per image and method: relevance, target, logit."),
     ] = DEFAULTS.save_maps,
     strict: Annotated[
         bool, typer.Option("--strict", help="Stop at the first image that cannot be read.")
@@ -99,6 +104,9 @@ def run(
     as_json: AsJson = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, say what would be done and what it would cost, stop.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Say where in its code a method or metric failed, not only what it said.")
     ] = False,
 ) -> None:
     """Explain images with attribution methods and score the explanations.
@@ -116,18 +124,30 @@ def run(
         typer.echo(json.dumps(whole) if as_json else "\n\n".join(texts))
         return
     if shard is not None:
-        raise typer.Exit(_work(experiments, shard))
+        raise typer.Exit(_work(experiments, shard, as_json=as_json))
     if workers is not None:
         _spread(workers, experiments)
     ended: dict[str, Finished] = {}
     for name, experiment in experiments.items():
-        ended[name] = finished(experiment)
-        if not as_json:
+        ended[name] = finished(experiment, Failures(debug=debug))
+        if not as_json and ended[name].has_rows:
             typer.echo(_headed(name, ended[name].text()) + ("\n" if len(experiments) > 1 else ""))
     documents: dict[str, Any] = {name: done.document() for name, done in ended.items()}
     exhibited = _exhibited(context, exhibit, list(ended.values()), as_json=as_json) if exhibit else {}
     if as_json:
         typer.echo(json.dumps(_joined(documents) | exhibited))
+    raise typer.Exit(_told_of_the_end(list(ended.values())))
+
+
+def _told_of_the_end(ended: list[Finished]) -> int:
+    """Says on stderr where the rows are and what failed; the exit code."""
+    outs = " and ".join(dict.fromkeys(shlex.quote(str(done.experiment.spec.out)) for done in ended))
+    failed = ", ".join(dict.fromkeys(who for done in ended for who in done.failures))
+    if failed and any(done.has_rows for done in ended):
+        said(f"rapbench: failed: {failed}; the rows of the others are in {outs}")
+    elif not failed:
+        said(f"rows are in {outs}: rapbench table --out {outs} prints them")
+    return 2 if failed else 0
 
 
 def _exhibited(context: typer.Context, name: str, ended: list[Finished], *, as_json: bool) -> dict[str, Any]:
@@ -174,8 +194,8 @@ def _spread(workers: int, experiments: Mapping[str, Experiment]) -> None:
             typer.echo(f"worker {k} of {workers} ended with exit code {code}", err=True)
 
 
-def _work(experiments: Mapping[str, Experiment], shard: str) -> int:
-    """Does one shard; 1 where a task of it failed."""
+def _work(experiments: Mapping[str, Experiment], shard: str, *, as_json: bool) -> int:
+    """Does one shard and says so; 1 where a task of it failed."""
     from rapbench.cli.progress import ProgressBar
     from rapbench.results.store import Store
     from rapbench.run.selection import settled
@@ -188,6 +208,9 @@ def _work(experiments: Mapping[str, Experiment], shard: str) -> int:
     total = sum(e.num_images(task) for e in experiments.values() for task in share.of(e.tasks()))
     with ProgressBar(total, "images" if any(e.study for e in experiments.values()) else "explanations") as progress:
         outcome = work(list(experiments.values()), share, store, progress)
+    if as_json:
+        typer.echo(json.dumps({"shard": f"{share.index}/{share.count}", **asdict(outcome)}))
+        return 1 if outcome.failed else 0
     failed = f", {len(outcome.failed)} failed: {', '.join(outcome.failed)}" if outcome.failed else ""
     typer.echo(f"shard {share.index}/{share.count}: {outcome.done} tasks done, {outcome.found} were{failed}")
     return 1 if outcome.failed else 0

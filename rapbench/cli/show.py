@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rapbench.cli.options import DEFAULTS, METHODS, Backend, DataRoot, MethodList, Model, Seed, Weights
+from rapbench.cli.options import DEFAULTS, METHODS, Backend, DataRoot, MethodList, Model, Seed, Weights, path
 from rapbench.run.spec import RunSpec
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def show(
     backend: Backend = DEFAULTS.backend,
     data_root: DataRoot = DEFAULTS.data_root,
     seed: Seed = DEFAULTS.seed,
-    to: Annotated[Path, typer.Option(help="File to write: .png, .svg or .pdf.")] = Path("heatmaps.png"),
+    to: Annotated[Path, typer.Option(parser=path, help="File to write: .png, .svg or .pdf.")] = Path("heatmaps.png"),
 ) -> None:
     """Draw heatmaps beside the pictures that they explain: red speaks for the class, blue against it.
 

@@ -24,7 +24,10 @@ from rapbench.cli.options import (
 from rapbench.report.formats import Format
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rapbench.report.formats import Document
+    from rapbench.results.cell import Cell
     from rapbench.results.select import Filter
     from rapbench.results.store import Store
 
@@ -82,8 +85,15 @@ def _all(store: Store, asked: Filter, form: Format) -> Document:
     from rapbench.report.tables import document, results
 
     cells = [one for one in store.held() if asked.admits(one.cell) and not one.cell.is_study]
+    cells.sort(key=lambda one: _place(one.cell, asked.methods))
     found = [result for held in cells for result in results(held)]
     if not found:
         what = f" of {asked}" if str(asked) else ""
         raise DataMissing(f"no results{what} in {store.root}; `rapbench run` writes some, --out names another folder")
     return document(found, form)
+
+
+def _place(cell: Cell, methods: Sequence[str]) -> int:
+    """Where a method stands among those that were asked for."""
+    called = {cell.identity.method.name, cell.method}
+    return next((place for place, method in enumerate(methods) if method in called), 0)

@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from difflib import get_close_matches
-from pathlib import Path
-from typing import Any, NamedTuple, get_type_hints
+from typing import Annotated, Any, NamedTuple, get_type_hints
 
 from rapbench.core.errors import BadConfig, UnknownName
 from rapbench.core.files import File, file_kind, without_file
+from rapbench.core.paths import typed_path
 
 # Repetitions are possessive: text of another form is refused at once, however long it is.
 _QUOTED = r""""(?:[^"\\]|\\.)*+"|'(?:[^'\\]|\\.)*+'"""
@@ -72,8 +72,9 @@ def split_calls(texts: list[str]) -> list[Call]:
 
 def nearest(name: str, known: list[str]) -> str:
     """The sentence that helps after a wrong name: the nearest one, or all of them."""
-    close = get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]}?" if close else f"known: {', '.join(known) or 'none'}"
+    written = {one.casefold(): one for one in known}
+    close = get_close_matches(name.casefold(), written, n=1)
+    return f"did you mean {written[close[0]]}?" if close else f"known: {', '.join(known) or 'none'}"
 
 
 @dataclass(frozen=True)
@@ -106,9 +107,8 @@ class Catalogue(Mapping[str, Entry]):
         Raises:
             UnknownName: no such name; the message offers the nearest.
         """
-        target = name if ":" in name else self[name].target if name in self else ""
-        if not target:
-            raise UnknownName(f"no {self.kind} named {name!r}: {nearest(name, list(self))}")
+        self.refuse_unknown(name)
+        target = name if ":" in name else self[name].target
         module, _, attribute = target.partition(":")
         try:
             return getattr(importlib.import_module(module), attribute)
@@ -116,6 +116,15 @@ class Catalogue(Mapping[str, Entry]):
             if ":" not in name:
                 raise
             raise UnknownName(f"cannot load {self.kind} {name!r}: {error}") from error
+
+    def refuse_unknown(self, name: str) -> None:
+        """Says what was meant where a name is none of these; code from outside is looked for when it is loaded.
+
+        Raises:
+            UnknownName: no such name; the message offers the nearest.
+        """
+        if ":" not in name and name not in self:
+            raise UnknownName(f"no {self.kind} named {name!r}: {nearest(name, list(self))}")
 
     def build(self, call: Call, **given: object) -> Any:
         """An instance of the frozen dataclass behind a call; `given` are fields that are not the user's to set.
@@ -129,7 +138,7 @@ class Catalogue(Mapping[str, Entry]):
         if not (isinstance(cls, type) and is_dataclass(cls)):
             raise BadConfig(f"{self.kind} {call.name} must be a dataclass whose fields are its parameters")
         self._check(call, [field for field in fields(cls) if field.init and field.name not in given])
-        hints = get_type_hints(cls)
+        hints = get_type_hints(cls, include_extras=True)
         values = {key: self._value(call, key, hints[key]) for key in call.parameters}
         try:
             return cls(**values, **given)
@@ -147,14 +156,20 @@ class Catalogue(Mapping[str, Entry]):
 
     def _value(self, call: Call, key: str, hint: object) -> object:
         """A parameter of the type of its field; what is nothing else that the field may hold is the path of a file."""
-        from pydantic import TypeAdapter, ValidationError
+        from pydantic import AfterValidator, TypeAdapter, ValidationError
+
+        from rapbench.core.ranges import within_reach
 
         text, kind = call.parameters[key], file_kind(hint)
+        form: Any = Annotated[without_file(hint), AfterValidator(within_reach)]
         try:
-            return TypeAdapter(without_file(hint)).validate_python(None if text.lower() == "none" else text)
+            return TypeAdapter(form).validate_python(None if text.lower() == "none" else text)
         except ValidationError as error:
             if kind is None:
                 raise BadConfig(f"{self.kind} {call.name}: {key}={text}: {error.errors()[0]['msg']}") from error
-        file = File(kind, Path(text))
+        try:
+            file = File(kind, typed_path(text))
+        except ValueError as error:
+            raise BadConfig(f"{self.kind} {call.name}: {key}: {error}") from error
         file.read()  # a file that is missing or holds something else is said now
         return file

@@ -58,3 +58,11 @@ def first_line(error: BaseException) -> str:
     """What an error says in one line: its message's first line that is not blank, its kind where it says nothing."""
     lines = (line.strip() for line in str(error).splitlines())
     return next(filter(None, lines), type(error).__name__)
+
+
+def last_line(error: BaseException) -> str:
+    """An error as the last line of its traceback: where it is ours, its message alone."""
+    if isinstance(error, RapbenchError):
+        return str(error)
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[-1]}" if lines else type(error).__name__

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, Generic, TypeVar
@@ -65,3 +67,13 @@ def _values(thing: Any) -> dict[str, Any]:
 def _defaults(thing: Any) -> dict[str, Any]:
     """The default of each field, None where it has none."""
     return {field.name: None if field.default is MISSING else field.default for field in fields(thing)}
+
+
+def said_of(cls: type, parameter: str) -> str:
+    """What a class, or one that it inherits from, says of a parameter under Attributes; may be empty."""
+    for one in cls.__mro__:
+        attributes = inspect.cleandoc(one.__doc__ or "").partition("\nAttributes:\n")[2].partition("\n\n")[0]
+        found = re.search(rf"^    {parameter}: (.*(?:\n     .*)*)", attributes, re.MULTILINE)
+        if found:
+            return " ".join(found[1].split())
+    return ""

@@ -1,4 +1,4 @@
-"""The source of code from outside the package: what it computes may change whenever the text does."""
+"""The source of code: what it computes may change whenever the text does."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ import hashlib
 import inspect
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 _OURS = "rapbench"
+_COMPUTING = ("core", "relprop", "methods", "metrics", "datasets", "models", "backends", "run")
+"""Packages of ours that rows rest on; the others read them."""
 
 
 def source_digest(thing: object) -> str | None:
@@ -28,6 +31,19 @@ def source_digest(thing: object) -> str | None:
     _collect(module.__name__, (top or file).parent, seen)
     content = b"\0".join(seen[path] for path in sorted(seen))
     return hashlib.sha256(content).hexdigest()[:16]
+
+
+def code_digest(*things: object) -> str:
+    """8 hexadecimal digits over this package's code that rows rest on, and the modules of other things of it."""
+    root = Path(__file__).parents[1]
+    own = [path for name in _COMPUTING for path in sorted((root / name).rglob("*.py"))]
+    return _digits_of((*own, *(Path(inspect.getfile(type(thing))) for thing in things)))
+
+
+@cache
+def _digits_of(files: tuple[Path, ...]) -> str:
+    content = b"\0".join(path.read_bytes() for path in files)
+    return hashlib.sha256(content).hexdigest()[:8]
 
 
 def _is_installed(file: Path) -> bool:

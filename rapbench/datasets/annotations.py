@@ -8,6 +8,9 @@ from xml.etree import ElementTree as ET
 from rapbench.core.errors import BadData
 from rapbench.datasets.geometry import Box
 
+_MOST_DIGITS = 6
+"""Of an image's width and height in pixels."""
+
 
 class Annotation(NamedTuple):
     """What one XML says.
@@ -39,10 +42,7 @@ def annotation(path: Path, *, first_pixel: int) -> Annotation:
         BadData: 'unsafe XML' (it declares a document type), 'unreadable XML', or 'box outside the image'.
     """
     root = _root(path)
-    try:
-        frame = int(root.findtext("size/width", "")), int(root.findtext("size/height", ""))
-    except ValueError as error:
-        raise BadData("unreadable XML", path, "no image size in pixels") from error
+    frame = _side(root, "width", path), _side(root, "height", path)
 
     def box(item: ET.Element) -> Box | None:
         marked = item.find("bndbox")
@@ -52,6 +52,14 @@ def annotation(path: Path, *, first_pixel: int) -> Annotation:
         return box_edges(sides, frame, path, first_pixel=first_pixel)
 
     return Annotation(frame, tuple((item.findtext("name", "").strip(), box(item)) for item in root.iterfind("object")))
+
+
+def _side(root: ET.Element, name: str, path: Path) -> int:
+    """Width or height of the image."""
+    text = root.findtext(f"size/{name}", "").strip()
+    if not (text.isdecimal() and len(text) <= _MOST_DIGITS):
+        raise BadData("unreadable XML", path, "no image size in pixels")
+    return int(text)
 
 
 def box_edges(texts: Sequence[str], frame: tuple[int, int], where: object, *, first_pixel: int = 0) -> Box:

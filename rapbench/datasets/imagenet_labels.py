@@ -22,7 +22,7 @@ _TRUTH = "data/ILSVRC2012_validation_ground_truth.txt"
 _META = "data/meta.mat"
 _FIELDS = ("ILSVRC2012_ID", "WNID", "num_children")
 _ARCHIVE = f"unpack {DEVKIT}.tar.gz there"
-_READING = (OSError, ValueError, TypeError, LookupError, RuntimeError, EOFError, zlib.error, MatReadError)
+_READING = (OSError, ValueError, TypeError, LookupError, RuntimeError, EOFError, MemoryError, zlib.error, MatReadError)
 """What SciPy raises on files that are truncated, corrupt or of another version."""
 
 

@@ -21,7 +21,8 @@ _FOLDERS = (".", "imagenet_segmentation")
 _IMAGES, _MASKS = "/value/img", "/value/gt"
 _HOME = f"put {_FILE} of calvin-vision.net/bigstuff/proj-imagenet into the folder that --data-root names"
 _SHOWN = 8
-_READING = (OSError, RuntimeError, ValueError, TypeError, LookupError, AttributeError)
+_MOST_BYTES = 2**28
+_READING = (OSError, RuntimeError, ValueError, TypeError, LookupError, AttributeError, MemoryError)
 """What h5py raises on damaged files and on references that lead nowhere."""
 
 
@@ -103,12 +104,18 @@ class ImageNetSegmentation:
         """Photograph (H, W, 3) and mask (H, W); MATLAB stores columns first, so that HDF5 has axes in reverse."""
         with _opened(self._file) as file:
             try:
-                photo = file[file[_IMAGES][index, 0]][()]
                 segmentations = file[file[_MASKS][index, 0]]
-                mask = file[segmentations[0, 0]][()]
+                photo, mask = _read(file[file[_IMAGES][index, 0]]), _read(file[segmentations[0, 0]])
             except _READING as error:
                 raise BadData("unreadable image", where, first_line(error)) from error
         return np.ascontiguousarray(photo.T), np.ascontiguousarray(mask.T)
+
+
+def _read(array: h5py.Dataset) -> np.ndarray:
+    """An array, unless a small file claims that it is larger than any photograph."""
+    if array.nbytes > _MOST_BYTES:
+        raise ValueError(f"an array of shape {array.shape}")
+    return np.asarray(array[()])
 
 
 @contextmanager

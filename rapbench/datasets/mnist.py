@@ -9,11 +9,12 @@ import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor
 
 from rapbench.core.errors import BadConfig, BadData, DataMissing
@@ -26,6 +27,8 @@ _FOLDERS = (".", "mnist", "MNIST/raw")
 _PREFIX = {"train": "train", "test": "t10k"}
 _IMAGES, _LABELS = 2051, 2049
 """Magic numbers: two zero bytes, type 8 (unsigned byte), and the number of dimensions."""
+_MOST_BYTES = 2**27
+"""More than the largest of the files unpacks to; a small one can claim more, and would fill the memory."""
 _GZIP = b"\x1f\x8b"
 
 Bytes = NDArray[np.uint8]
@@ -52,13 +55,11 @@ class HandwrittenDigits:
     data_root: Path | None = None
     size: int = SIDE
     part: Part = "test"
-    digit: int | None = None
+    digit: Annotated[int, Field(ge=0, le=9)] | None = None
 
     def __post_init__(self) -> None:
         if self.size != SIDE:
             raise BadConfig(f"{self.name} has grey images of {SIDE} x {SIDE} pixels: use --model mnist_cnn")
-        if self.digit is not None and not 0 <= self.digit <= 9:
-            raise ValueError(f"digit must be from 0 to 9, not {self.digit}")
         assert len(self.ids) == len(self)
 
     def arrays(self, part: Part) -> tuple[Bytes, Bytes]:
@@ -144,8 +145,9 @@ def idx(file: Path, magic: int) -> Bytes:
         BadData: unreadable, of another magic number, or of another length than its header says.
     """
     try:
-        content = file.read_bytes()
-        content = gzip.decompress(content) if content.startswith(_GZIP) else content
+        with file.open("rb") as stream:
+            packed = stream.peek(2).startswith(_GZIP)
+            content = (gzip.GzipFile(fileobj=stream) if packed else stream).read(_MOST_BYTES)
     except (OSError, EOFError, zlib.error) as error:
         raise BadData("unreadable idx file", file, str(error)) from error
     found, dims = int.from_bytes(content[:4], "big"), magic % 256

@@ -2,19 +2,21 @@
 
 import hashlib
 import struct
+import warnings
 import zlib
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 
 from rapbench.core.contents import content_digests
 from rapbench.core.errors import BadData, first_line
 
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF")
 _DECODING = (
-    *(OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, struct.error, zlib.error),
+    *(OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, MemoryError, struct.error, zlib.error),
     Image.DecompressionBombError,
 )
 """What Pillow raises on files that are truncated, corrupt or far too large."""
@@ -42,24 +44,33 @@ def picture(path: Path) -> Image.Image:
 
 
 def photograph(path: Path) -> tuple[Image.Image, str]:
-    """The file as 8-bit RGB, and a note on what it was converted from: 'converted from CMYK', '' for RGB.
+    """The file as 8-bit RGB, and a note on what is unusual about it: 'converted from CMYK', '' where nothing is.
 
-    Grey, palette and CMYK files are converted, an alpha channel is dropped, 16 bits a pixel are scaled to 8.
+    Grey, palette and CMYK files are converted, an alpha channel is dropped, 16 bits a pixel are scaled to 8. Pixels
+    stay as they are stored, as masks and boxes are drawn on these: a turn that EXIF asks for is noted and not made.
 
     Raises:
         BadData: 'missing image' or 'unreadable image'.
     """
     image = picture(path)
     try:
-        return _rgb(image), _note(image.mode)
+        return _rgb(image), "; ".join(filter(None, (_conversion(image.mode), _turn(image))))
     except ValueError as error:
         raise _unreadable(path, error) from error
 
 
-def _note(mode: str) -> str:
+def _conversion(mode: str) -> str:
     if mode == "RGB":
         return ""
     return f"converted from {'16-bit grey' if mode.startswith('I') else _MODES.get(mode, mode)}"
+
+
+def _turn(image: Image.Image) -> str:
+    with suppress(*_DECODING), warnings.catch_warnings():  # damaged EXIF fields leave the pixels right
+        warnings.simplefilter("ignore")
+        if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+            return "rotated by EXIF, read as stored"
+    return ""
 
 
 def fingerprint(told: Iterable[str], files: Iterable[Path]) -> str:

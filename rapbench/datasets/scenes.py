@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from rapbench.core.ranges import Seed
 from rapbench.core.seeds import image_seed
 from rapbench.core.types import Need, Sample
 
@@ -352,7 +353,7 @@ class Scenes:
 
     data_root: Path | None = None
     size: int = 224
-    seed: int = 0
+    seed: Seed = 0
     stream: Literal["train", "val"] = "val"
 
     def __post_init__(self) -> None:

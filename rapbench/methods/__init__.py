@@ -63,3 +63,8 @@ METHODS = Catalogue(
         "all_foreground": Entry("rapbench.methods.control:AllForeground", "control: every pixel is equally relevant"),
     },
 )
+
+
+def is_control(name: str) -> bool:
+    """Whether a method of that name knows nothing of the network."""
+    return name in METHODS and METHODS[name].target.startswith("rapbench.methods.control:")

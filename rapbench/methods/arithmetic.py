@@ -35,7 +35,12 @@ def wanted(method: Method, graph: Graph) -> Arithmetic:
 
 def explains_graph(method: Method, name: str, backend: str) -> bool:
     """Whether a method is given the traced network: all of ours, and one from outside that looks at it."""
-    return isinstance(method, Demanding) or (backend == "native" and name in METHODS)
+    return isinstance(method, Demanding) or is_ours(name, backend)
+
+
+def is_ours(name: str, backend: str) -> bool:
+    """Whether a method is one of this package."""
+    return backend == "native" and name in METHODS
 
 
 def explained(

@@ -6,7 +6,6 @@ reference. Under RevealCancel the positive part Δ⁺ and the negative part Δ�
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
@@ -302,11 +301,8 @@ class _DeepLift:
     reference_digest: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
-        if isinstance(self.reference, File):
-            return
-        if not math.isfinite(self.reference):
-            raise ValueError("reference must be finite")
-        object.__setattr__(self, "reference", float(self.reference))
+        if not isinstance(self.reference, File):
+            object.__setattr__(self, "reference", float(self.reference))
 
     @torch.no_grad()
     def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:

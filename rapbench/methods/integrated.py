@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from rapbench.core.ranges import Count
 from rapbench.methods.gradient import input_gradients
 
 
@@ -28,14 +29,10 @@ class IntegratedGradients:
     title: ClassVar[str] = "Integrated Gradients"
     signed: ClassVar[bool] = True
 
-    steps: int = 50
+    steps: Count = 50
     points: Literal["midpoint", "left"] = "midpoint"
     reference: float = 0.0
     path: Literal["correct", "inn108"] = "correct"
-
-    def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ValueError("steps must be at least 1")
 
     def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
         change, total = x - self.reference, torch.zeros_like(x)

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
+from rapbench.core.ranges import NonNegative
 from rapbench.methods.arithmetic import Arithmetic
 from rapbench.relprop.composites import Composite
 from rapbench.relprop.graph import Graph, Rule, propagate
@@ -57,6 +58,9 @@ class LRP:
     signed: ClassVar[bool] = True
 
     batch_norm: Literal["fold", "identity", "rule"] = "fold"
+
+    def __post_init__(self) -> None:
+        self.composite()  # its rules refuse parameters that do not fit together
 
     def convolution_rule(self) -> Rule:
         """The rule of convolutions."""
@@ -137,12 +141,15 @@ class LRPZero(LRP):
 class LRPEpsilon(LRP):
     """LRP-ε.
 
+    Attributes:
+        epsilon: stabiliser of the denominators.
+
     Source: Bach et al. 2015, Eq. 58.
     """
 
     title: ClassVar[str] = "LRP ε"
 
-    epsilon: float = 1e-6
+    epsilon: NonNegative = 1e-6
 
     def convolution_rule(self) -> Rule:
         return Epsilon(self.epsilon)
@@ -152,12 +159,15 @@ class LRPEpsilon(LRP):
 class LRPGamma(LRP):
     """LRP-γ.
 
+    Attributes:
+        gamma: how much more positive weights count.
+
     Source: Montavon et al. 2019, Section 10.2.1.
     """
 
     title: ClassVar[str] = "LRP γ"
 
-    gamma: float = 0.25
+    gamma: NonNegative = 0.25
 
     def convolution_rule(self) -> Rule:
         return Gamma(self.gamma)
@@ -195,6 +205,10 @@ class _Pixels(_Split):
 class LRPAlphaBeta(_Pixels):
     """LRP with the α-β rule at every convolution and dense layer.
 
+    Attributes:
+        alpha: weight of the positive contributions.
+        beta: weight of the negative contributions, one less.
+
     Source: Bach et al. 2015, Eq. 60.
     """
 
@@ -202,9 +216,6 @@ class LRPAlphaBeta(_Pixels):
 
     alpha: float = 2.0
     beta: float = 1.0
-
-    def __post_init__(self) -> None:
-        AlphaBeta(self.alpha, self.beta)
 
     def convolution_rule(self) -> Rule:
         return AlphaBeta(self.alpha, self.beta, self.bias, self.one_sided)
@@ -297,12 +308,15 @@ class LRPFlat(LRP):
 class LRPEpsilonPlus(LRP):
     """The ε rule in dense layers, z+ in convolutions.
 
+    Attributes:
+        epsilon: stabiliser of the denominators of dense layers.
+
     Source: Kohlbrenner et al. 2020, Section III.
     """
 
     title: ClassVar[str] = "LRP ε z+"
 
-    epsilon: float = 1e-6
+    epsilon: NonNegative = 1e-6
 
     def convolution_rule(self) -> Rule:
         return AlphaBeta(1, 0)
@@ -329,6 +343,8 @@ class LRPEpsilonGammaBox(LRP):
     """The ε rule in dense layers, γ in convolutions, z^β at pixels.
 
     Attributes:
+        epsilon: stabiliser of the denominators of dense layers.
+        gamma: how much more positive weights count in convolutions.
         low: least value a pixel can have, in network-input units; each image's own minimum by default.
         high: greatest value a pixel can have; each image's own maximum by default.
 
@@ -337,8 +353,8 @@ class LRPEpsilonGammaBox(LRP):
 
     title: ClassVar[str] = "LRP ε γ box"
 
-    epsilon: float = 1e-6
-    gamma: float = 0.25
+    epsilon: NonNegative = 1e-6
+    gamma: NonNegative = 0.25
     low: float | None = None
     high: float | None = None
 

@@ -39,7 +39,7 @@ class Reference:
             with file.open("rb") as stream:
                 content = np.load(stream, allow_pickle=False)
                 arrays = list(content.values()) if isinstance(content, NpzFile) else [content]
-        except (OSError, ValueError, EOFError, BadZipFile) as error:
+        except (OSError, ValueError, EOFError, MemoryError, BadZipFile) as error:
             raise BadData("unreadable reference", file, first_line(error)) from error
         if len(arrays) != 1 or arrays[0].dtype.kind not in "biuf" or not np.isfinite(arrays[0]).all():
             raise BadData("unusable reference", file, "one array of finite numbers is wanted")

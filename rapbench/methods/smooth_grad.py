@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from rapbench.core.ranges import Count, NonNegative
 from rapbench.methods.gradient import input_gradients
 
 
@@ -25,12 +26,8 @@ class SmoothGrad:
     title: ClassVar[str] = "SmoothGrad"
     signed: ClassVar[bool] = False
 
-    samples: int = 50
-    noise: float = 0.15
-
-    def __post_init__(self) -> None:
-        if self.samples < 1 or self.noise < 0:
-            raise ValueError("samples must be at least 1 and noise not negative")
+    samples: Count = 50
+    noise: NonNegative = 0.15
 
     def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
         return self._mean(model, x, target, seeds, power=1).abs()

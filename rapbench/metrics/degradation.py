@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional
 
 from rapbench.core.errors import BadConfig
+from rapbench.core.ranges import Count
 from rapbench.core.rows import vectors
 from rapbench.core.types import Direction, Explained, Need, Variant
 from rapbench.metrics.masked import masked_scores, picture, ranks, up_to
@@ -45,16 +46,10 @@ class Degradation:
     only_when_asked: ClassVar[bool] = True
     """It takes as many classifications as perturbation and tells much the same."""
 
-    patch: int = 9
-    steps: int = 100
+    patch: Count = 9
+    steps: Count = 100
     edge: Literal["ragged", "reflect"] = "ragged"
-    images: int | None = field(default=None, metadata={"selection": True})
-
-    def __post_init__(self) -> None:
-        for name in ("patch", "steps", "images"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, not {value}")
+    images: Count | None = field(default=None, metadata={"selection": True})
 
     @torch.no_grad()
     def __call__(self, explained: Explained) -> dict[str, Tensor]:

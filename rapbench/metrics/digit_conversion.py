@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from rapbench.core.errors import BadConfig
+from rapbench.core.ranges import Count
 from rapbench.core.rows import vectors
 from rapbench.core.types import Explained, Need, Variant
 from rapbench.metrics.undefined import non_finite, num_non_finite
@@ -45,12 +46,10 @@ class DigitConversion:
     headline: ClassVar[tuple[str, ...]] = ("log_odds@8-3", "log_odds@8-6", "log_odds", "flipped")
 
     pairs: str = "8-3 8-6"
-    pixels: int = 157
+    pixels: Count = 157
 
     def __post_init__(self) -> None:
         _ = self.conversions
-        if self.pixels < 1:
-            raise ValueError(f"pixels must be at least 1, not {self.pixels}")
 
     @property
     def conversions(self) -> tuple[Pair, ...]:
@@ -139,9 +138,9 @@ def drops(rows: DataFrame, pair: Pair) -> NDArray[np.float64]:
 
 
 def _flipped(rows: DataFrame, pair: Pair) -> NDArray[np.float64]:
-    """100 where the log-odds fell below 0 (N,), 0 where they did not; NaN for images of other digits."""
+    """100 where the log-odds fell below 0 (N,), 0 where they did not; NaN for images of other digits and where NaN."""
     before, after = (_column(rows, name, pair) for name in ("log_odds", "log_odds_erased"))
-    return np.where(np.isnan(before), np.nan, 100.0 * ((before > 0) & (after < 0)))
+    return np.where(np.isnan(before - after), np.nan, 100.0 * ((before > 0) & (after < 0)))
 
 
 def _column(rows: DataFrame, name: str, pair: Pair) -> NDArray[np.float64]:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from rapbench.core.errors import BadConfig
+from rapbench.core.ranges import Count
 from rapbench.core.rows import vectors
 from rapbench.core.types import Direction, Explained, Need, Variant
 from rapbench.metrics.masked import colour, masked_scores, ranks, up_to
@@ -55,19 +56,13 @@ class Perturbation:
     needs: ClassVar[frozenset[Need]] = frozenset()
     headline: ClassVar[tuple[str, ...]] = ("lerf_aopc_accuracy", "morf_aopc_accuracy", "abpc_accuracy")
 
-    pixels: int = 100
-    steps: int = 40
+    pixels: Count = 100
+    steps: Count = 40
     space: Literal["net", "raw"] = "net"
     ties: Literal["row_major", "random"] = "row_major"
     fill: Literal["continue", "stop"] = "continue"
     orders: Literal["both", "lerf", "morf"] = "both"
-    images: int | None = field(default=None, metadata={"selection": True})
-
-    def __post_init__(self) -> None:
-        for name in ("pixels", "steps", "images"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, not {value}")
+    images: Count | None = field(default=None, metadata={"selection": True})
 
     @classmethod
     def suited(cls, *, size: int, usual_limit: int | None) -> dict[str, str]:
@@ -157,11 +152,11 @@ def shuffles(seeds: Tensor, size: int) -> Tensor:
 
 
 def outcomes(logits: Tensor, target: Tensor) -> Tensor:
-    """Accuracy, probability and logit (M, 3) float64 of the targets (M,) given logits (M, K)."""
+    """Accuracy, probability and logit (M, 3) float64 of the targets (M,) given logits (M, K); NaN where one is NaN."""
     wide, index = logits.double(), target.unsqueeze(1)
     logit = wide.gather(1, index)
-    accuracy = wide.argmax(1, keepdim=True) == index
-    return torch.cat([accuracy.double(), (logit - wide.logsumexp(1, keepdim=True)).exp(), logit], dim=1)
+    accuracy = (wide.argmax(1, keepdim=True) == index).double().where(~wide.isnan().any(1, keepdim=True), torch.nan)
+    return torch.cat([accuracy, (logit - wide.logsumexp(1, keepdim=True)).exp(), logit], dim=1)
 
 
 def _aopc(rows: DataFrame, name: str) -> NDArray[np.float64]:

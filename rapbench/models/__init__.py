@@ -114,13 +114,14 @@ def load_classifier(
         UnknownName: no such network, or no such weights of it.
         BadConfig: it has no such kind of weights, or nothing to be trained on.
         DataMissing: a weight file is not there, or cannot be downloaded.
-        BadWeights: a weight file is unreadable or does not fit.
+        BadWeights: a weight file is unreadable or does not fit, or weights are not finite.
     """
-    from rapbench.models.checkpoint import state_digest
+    from rapbench.models.checkpoint import refuse_not_finite, state_digest
 
     found = family(name)
     weights = found.default_weights(label_space) if weights == "auto" else weights
     loaded = found.load(weights, seed=seed, training=training)
+    refuse_not_finite(loaded.module, f"weights {loaded.weights} of {name}")
     return replace(
         loaded,
         name=name,

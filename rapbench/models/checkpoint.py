@@ -1,11 +1,12 @@
 """Weight files: read without running code from them, checked against a network, told apart by a digest."""
 
+import argparse
 import hashlib
 import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,16 +17,26 @@ from torch import Tensor, nn
 
 from rapbench.core.errors import BadWeights, DataMissing, first_line
 
-SUFFIXES = (".pt", ".pth", ".safetensors", ".npz")
+SUFFIXES = (".pt", ".pth", ".tar", ".ckpt", ".bin", ".safetensors", ".npz")
 """What names of weight files end in."""
 KERAS_SUFFIXES = (".h5", ".hdf5", ".keras")
 """What those of Keras end in."""
 
 _READING = (
-    *(OSError, ValueError, TypeError, LookupError, RuntimeError, EOFError),
+    *(OSError, ValueError, TypeError, LookupError, RuntimeError, EOFError, MemoryError),
     *(pickle.UnpicklingError, zipfile.BadZipFile, SafetensorError),
 )
 """What the three libraries raise on files that are truncated, corrupt or hold more than tensors."""
+_MOST_BYTES = 2**33
+"""More than any network here has; a small file can claim more, and would fill the memory."""
+_HOLDERS = ("state_dict", "model_state_dict", "model", "net")
+"""Under which of its entries a training script keeps the state dict."""
+_WRAPPERS = re.compile(r"^(?:(?:module|_orig_mod)\.)+|\b_orig_mod\.")
+"""What parallel and compiled networks put before the names of the network inside."""
+_AVERAGED = "n_averaged"
+"""Counter of a network that holds averages of weights."""
+_TEXT = re.compile(rb"[\t\n\r -~]*")
+_FOREIGN = re.compile(r"Unsupported (?:global|class|operand)[^:]*: (?:GLOBAL )?([\w.]+)")
 _TRAINING_ONLY = ("aux1.", "aux2.", "AuxLogits.")
 """Heads of GoogLeNet and Inception that only training uses."""
 _DENSENET_OF_2017 = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
@@ -41,21 +52,49 @@ def names_file(weights: str) -> bool:
 def read_state(file: Path) -> dict[str, Tensor]:
     """The state dict in a PyTorch, safetensors or NumPy archive; floating-point tensors as float32.
 
-    PyTorch files may hold it under `state_dict` or `model`, and with the prefix `module.` of a parallel network.
+    PyTorch files may be checkpoints as training scripts save them: the state dict under a name such as `model`, beside
+    other things, and with the prefixes of a parallel or compiled network.
 
     Raises:
         DataMissing: no such file.
         BadWeights: the file cannot be read or holds no state dict.
     """
-    if not file.is_file():
-        raise DataMissing(f"no weight file {file}")
+    refuse_no_archive(file)
     if file.suffix not in SUFFIXES:
         raise BadWeights(f"cannot tell what {file} holds: weight files end in {', '.join(SUFFIXES)}")
     try:
         content = _content(file)
     except _READING as error:
-        raise BadWeights(f"cannot read weights from {file}: {first_line(error)}") from error
-    return {_current_name(key): _float32(tensor) for key, tensor in _state_dict(content, file).items()}
+        raise BadWeights(f"cannot read weights from {file}: {_told(error)}") from error
+    state = _state_dict(content, file)
+    refuse_too_large(sum(tensor.numel() * tensor.element_size() for tensor in state.values()), file)
+    return {_current_name(key): _float32(tensor) for key, tensor in state.items() if key != _AVERAGED}
+
+
+def refuse_no_archive(file: Path) -> None:
+    """Refuses what cannot hold weights, whatever its name ends in.
+
+    Raises:
+        DataMissing: no such file.
+        BadWeights: it is empty, or text such as the page of a failed download.
+    """
+    if not file.is_file():
+        raise DataMissing(f"no weight file {file}")
+    with file.open("rb") as stream:
+        start = stream.read(200)
+    if _TEXT.fullmatch(start):
+        what = f"text, which begins {start.decode().splitlines()[0][:60]!r}" if start else "empty"
+        raise BadWeights(f"cannot read weights from {file}: it is {what}; copy or download it again")
+
+
+def refuse_too_large(num_bytes: int, file: Path) -> None:
+    """Refuses a file whose arrays claim more memory than any network takes, before they are made.
+
+    Raises:
+        BadWeights: it is so.
+    """
+    if num_bytes > _MOST_BYTES:
+        raise BadWeights(f"cannot read weights from {file}: they claim {num_bytes / 2**30:.0f} GiB")
 
 
 def fitted(build: Callable[[int], nn.Module], state: Mapping[str, Tensor], source: str) -> nn.Module:
@@ -72,7 +111,8 @@ def fitted(build: Callable[[int], nn.Module], state: Mapping[str, Tensor], sourc
         BadWeights: keys or shapes do not fit; the message names some of each.
     """
     with torch.device("meta"):
-        head = last_weight(build(_NUM_CLASSES))
+        usual = build(_NUM_CLASSES)
+        state, head = _unwrapped(state, usual.state_dict().keys()), last_weight(usual)
         num_classes = len(state[head]) if head in state and state[head].ndim else 0
         module = build(num_classes or _NUM_CLASSES)
     _check(module.state_dict(), state, source)
@@ -87,6 +127,18 @@ def last_weight(module: nn.Module) -> str:
     return [name for name, _ in module.named_parameters() if name.endswith("weight")][-1]
 
 
+def refuse_not_finite(module: nn.Module, source: str) -> None:
+    """Refuses a network that computes nothing.
+
+    Raises:
+        BadWeights: a weight or a statistic of a batch norm is NaN or infinite; the message names some.
+    """
+    statistics = (item for item in module.named_buffers() if item[0].endswith(("running_mean", "running_var")))
+    broken = [key for key, tensor in (*module.named_parameters(), *statistics) if not tensor.isfinite().all()]
+    if broken:
+        raise BadWeights(f"{source}: NaN or infinity in {_some(broken)}")
+
+
 def state_digest(module: nn.Module) -> str:
     """SHA-256 over name, type, shape and bytes of every tensor of the state dict, in order."""
     digest = hashlib.sha256()
@@ -99,28 +151,51 @@ def state_digest(module: nn.Module) -> str:
 def _content(file: Path) -> object:
     if file.suffix == ".safetensors":
         return load_file(file)
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            refuse_too_large(sum(member.file_size for member in archive.infolist()), file)
     if file.suffix == ".npz":
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             return {key: torch.from_numpy(arrays[key]) for key in arrays.files}
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):  # a script's options
         warnings.simplefilter("ignore")  # of old formats, which either load or raise
         return torch.load(file, map_location="cpu", weights_only=True)
 
 
+def _told(error: Exception) -> str:
+    """What went wrong, with the cure where a file holds more than tensors."""
+    foreign = _FOREIGN.search(str(error))
+    if foreign is None:
+        return first_line(error)
+    return f"it holds a {foreign[1]}, whose code would be run; save model.state_dict() alone"
+
+
 def _state_dict(content: object, file: Path) -> Mapping[str, Tensor]:
     if isinstance(content, Mapping):
-        content = next((content[key] for key in ("state_dict", "model") if key in content), content)
+        content = next((content[key] for key in _HOLDERS if isinstance(content.get(key), Mapping)), content)
     if not isinstance(content, Mapping) or not content or not all(map(_is_named_tensor, content.items())):
         raise BadWeights(f"{file} holds no state dict: a mapping from names to tensors is wanted")
     return content
 
 
 def _is_named_tensor(item: tuple[object, object]) -> bool:
-    return isinstance(item[0], str) and isinstance(item[1], Tensor)
+    key, value = item
+    plain = isinstance(value, Tensor) and value.layout is torch.strided and value.device.type == "cpu"
+    return isinstance(key, str) and plain
 
 
 def _current_name(key: str) -> str:
-    return _DENSENET_OF_2017.sub(r"\1\2", key.removeprefix("module."))
+    return _DENSENET_OF_2017.sub(r"\1\2", _WRAPPERS.sub("", key))
+
+
+def _unwrapped(state: Mapping[str, Tensor], wanted: Collection[str]) -> Mapping[str, Tensor]:
+    """The state dict without what all of its keys begin with: the name of the network in a module that trained it."""
+    while state and not any(key in wanted for key in state):
+        (outer, *others) = {key.partition(".")[0] for key in state}
+        if others or any("." not in key for key in state):
+            break
+        state = {key.removeprefix(f"{outer}."): tensor for key, tensor in state.items()}
+    return state
 
 
 def _float32(tensor: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from rapbench.core.cache import cache_folder
+from rapbench.core.cache import cache_folder, refuse_unwritable
 from rapbench.core.errors import BadConfig, BadWeights
 from rapbench.core.types import Classifier, Training
 from rapbench.models.checkpoint import fitted, read_state, state_digest
@@ -101,11 +101,13 @@ def trained(images: Tensor, labels: Tensor) -> nn.Module:
 
     Raises:
         BadWeights: the cached file is damaged; the message says to delete it.
+        BadConfig: the cache cannot be written.
     """
     key = hashlib.sha256(f"{_RECIPE}".encode() + images.numpy().tobytes() + labels.numpy().tobytes()).hexdigest()[:16]
     file = cache_folder() / f"mnist_cnn-{key}.safetensors"
     if file.exists():
         return _cached(file)
+    refuse_unwritable(file.parent, "name another folder in RAPBENCH_CACHE")
     module = _train(images, labels)
     _save(module, file)
     return module
@@ -124,7 +126,6 @@ def _cached(file: Path) -> nn.Module:
 
 
 def _save(module: nn.Module, file: Path) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f"{file.name}.{os.getpid()}")
     save_file(module.state_dict(), part, metadata={"digest": state_digest(module)})
     part.replace(file)

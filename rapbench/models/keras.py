@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from rapbench.core.errors import BadConfig, BadWeights, DataMissing, first_line
+from rapbench.core.errors import BadConfig, BadWeights, first_line
 from rapbench.core.types import Classifier, Training
-from rapbench.models.checkpoint import KERAS_SUFFIXES, names_file, read_state
+from rapbench.models.checkpoint import KERAS_SUFFIXES, names_file, read_state, refuse_no_archive, refuse_too_large
 from rapbench.models.zoo import Architecture
 
 WEIGHT_FILE = "vgg16_weights_tf_dim_ordering_tf_kernels.h5"
@@ -100,7 +100,7 @@ def keras_state(file: Path) -> dict[str, Tensor]:
     """
     state = torchvision_state(_arrays(file), file) if file.suffix in KERAS_SUFFIXES else read_state(file)
     first = next(iter(_CONVOLUTIONS.values())) + ".weight"
-    return {**state, first: state[first].flip(1)} if first in state else state
+    return {key: tensor.flip(1) if key.endswith(first) else tensor for key, tensor in state.items()}
 
 
 def torchvision_state(arrays: Arrays, source: object) -> dict[str, Tensor]:
@@ -138,24 +138,24 @@ def _float32(values: np.ndarray) -> Tensor:
 
 def _arrays(file: Path) -> Arrays:
     """The arrays of every layer; a whole saved model holds them under `model_weights`."""
-    if not file.is_file():
-        raise DataMissing(f"no weight file {file}")
+    refuse_no_archive(file)
     try:
         with h5py.File(file, "r", locking=False) as content:
             held = _datasets(content.get("model_weights", content))
             found = [(key, path) for path in held for key in _keys(path)]
             _check([key for key, _ in found], held, file)
+            refuse_too_large(sum(held[path].nbytes for _, path in found), file)
             return {key: held[path][()] for key, path in found}
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, MemoryError) as error:
         raise BadWeights(f"cannot read weights from {file}: {first_line(error)}") from error
 
 
 def _datasets(group: h5py.Group) -> dict[str, h5py.Dataset]:
-    """Path -> data set, of everything below a group."""
+    """Path -> data set, of every array of numbers below a group that is not merely declared."""
     held = {}
 
     def collect(path: str, member: object) -> None:
-        if isinstance(member, h5py.Dataset):
+        if isinstance(member, h5py.Dataset) and member.dtype.kind in "fiu" and member.id.get_storage_size():
             held[path] = member
 
     group.visititems(collect)

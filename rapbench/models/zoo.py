@@ -1,8 +1,11 @@
 """torchvision's architectures, and any function that is called as theirs are: published weights, random ones, files."""
 
+import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 
 import torch
@@ -15,6 +18,7 @@ from rapbench.core.errors import BadConfig, BadWeights, DataMissing, UnknownName
 from rapbench.core.types import Classifier, Training
 from rapbench.models.checkpoint import KERAS_SUFFIXES, SUFFIXES, fitted, last_weight, names_file, read_state
 
+_SECONDS_WITHOUT_A_BYTE = 30.0
 _REFUSED = {
     "scenes": "has no embedded weights for scenes: vgg16 and resnet50 have",
     "trained": "is not trained here, only mnist_cnn is: pass a file as --weights",
@@ -149,8 +153,9 @@ class Architecture:
         checksum = file.stem.rpartition("-")[2]
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(url, str(file), hash_prefix=checksum, progress=sys.stderr.isatty())
-        except (OSError, RuntimeError) as error:
+            with _impatient():
+                torch.hub.download_url_to_file(url, str(file), hash_prefix=checksum, progress=sys.stderr.isatty())
+        except (OSError, RuntimeError, HTTPException) as error:
             raise DataMissing(
                 f"cannot download {weights} of {self.name} ({error}): put {file.name} into {file.parent}, "
                 "or pass its path as --weights"
@@ -160,6 +165,17 @@ class Architecture:
 def _cached(url: str) -> Path:
     """Where PyTorch keeps the file that it downloads from there."""
     return Path(torch.hub.get_dir(), "checkpoints", PurePosixPath(url).name)
+
+
+@contextmanager
+def _impatient() -> Iterator[None]:
+    """Lets what is read from the net fail after a while without a byte; torch has no such option."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_SECONDS_WITHOUT_A_BYTE)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def _inception(name: str, function: Callable[..., nn.Module], size: int) -> Architecture:

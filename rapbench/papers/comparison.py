@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
-
-import numpy as np
-import pandas as pd
+from typing import NamedTuple
 
 from rapbench.core.catalogue import nearest, parse_call
 from rapbench.core.errors import BadConfig, UnknownName
 from rapbench.papers.card import Column, Part, Row, Table
-from rapbench.report.paired import Difference, difference, holm, resamples_for
-from rapbench.report.statistics import defined
+from rapbench.report.paired import Difference, difference, holm, pair, resamples_for
 from rapbench.report.tables import Result, Scored
 from rapbench.results.cell import Cell
 from rapbench.results.select import Filter, differing, option
@@ -27,11 +23,13 @@ class Entry:
         row: its method.
         published: the paper's number, None where it prints none.
         result: ours, None where the store has none or the metric has no such variant for the method.
+        is_stored: whether the store has rows of it.
     """
 
     row: Row
     published: float | None
     result: Result | None
+    is_stored: bool
 
     @property
     def value(self) -> float | None:
@@ -51,7 +49,7 @@ class Panel:
     Attributes:
         column: as the card has it.
         part: its network and images as computed, which may stand for the card's.
-        entries: a cell for every row of the table.
+        entries: a cell for every row of the table that is asked for.
         held: all stored cells of the column's network, images and metric, whatever their method and parameters.
     """
 
@@ -101,9 +99,10 @@ def _panel(table: Table, column: Column, cells: Sequence[Scored], wanted: Filter
     part, metric = column.part.model_copy(update=chosen), parse_call(column.part.metric)
     asked = replace(wanted, model=part.model, dataset=part.dataset)
     held = [one for one in cells if asked.admits(one.cell) and one.cell.identity.metric.name == metric.name]
+    rows = _asked_for(table, part, wanted.methods)
     matched = {
         row.name: [one for one in held if _is_call(one.cell, call) and parse_call(one.cell.metric) == metric]
-        for row in table.rows
+        for row in rows
         if (call := table.call(row, part))
     }
     found = [one.cell for some in matched.values() for one in some]
@@ -114,11 +113,18 @@ def _panel(table: Table, column: Column, cells: Sequence[Scored], wanted: Filter
             row=row,
             published=column.published.get(row.name),
             result=next((one.results.get(column.variant) for one in matched.get(row.name, [])), None),
+            is_stored=bool(matched.get(row.name)),
         )
-        for row in table.rows
+        for row in rows
     ]
     alike = [one for one in held if found and not differing([one.cell, found[0]])]
     return Panel(column=column, part=part, entries=tuple(entries), held=tuple(alike))
+
+
+def _asked_for(table: Table, part: Part, methods: Sequence[str]) -> list[Row]:
+    """The rows of these methods, in their order; all rows where none is named."""
+    named = [row for name in methods for row in table.rows if name in {row.name, table.call(row, part)}]
+    return named if methods else list(table.rows)
 
 
 def _is_call(cell: Cell, method: str) -> bool:
@@ -153,7 +159,7 @@ def _check_one(cells: Sequence[Cell], part: Part) -> None:
 
 def differences(panel: Panel, reference: Row) -> list[Paired | None]:
     """Each entry minus that of the reference, None where one of the two is missing."""
-    base = next(entry.result for entry in panel.entries if entry.row == reference)
+    base = next((entry.result for entry in panel.entries if entry.row == reference), None)
     others = [entry.result if entry.row != reference else None for entry in panel.entries]
     resamples = resamples_for(sum(result is not None for result in others))
     found = [paired(result, base, resamples=resamples) if result and base else None for result in others]
@@ -162,27 +168,7 @@ def differences(panel: Panel, reference: Row) -> list[Paired | None]:
 
 
 def paired(ours: Result, reference: Result, *, resamples: int = 1000) -> Difference | None:
-    """The first result minus the second, on the images that both have; None where they share none.
-
-    A variant may be computed from other columns for unsigned methods than for signed ones, so both are reduced to their
-    statistics first.
-    """
-    variant = replace(ours.definition, statistics=_statistics, undefined={})
-    seed = ours.cell.identity.seed
-    found = difference(variant, _reduced(ours), _reduced(reference), seed=seed, resamples=resamples)
+    """The first result minus the second, on the images that both have; None where they share none."""
+    both = pair(ours.sample, reference.sample)
+    found = difference(ours.definition, both, seed=ours.cell.identity.seed, resamples=resamples)
     return found if found.n else None
-
-
-def _statistics(rows: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """The statistics (N, S) of a reduced frame."""
-    return rows.drop(columns="id").to_numpy(dtype=np.float64)
-
-
-def _reduced(result: Result) -> pd.DataFrame:
-    """The ids of the images with a value, and the variant's statistics of them."""
-    if result.rows.empty:
-        return pd.DataFrame({"id": [], "statistic0": []})
-    with np.errstate(divide="ignore", invalid="ignore"):
-        (kept,) = defined([result.definition], result.rows)
-    columns = {f"statistic{place}": column for place, column in enumerate(kept.statistics.T)}
-    return pd.DataFrame({"id": result.rows["id"].to_numpy()[kept.positions], **columns})

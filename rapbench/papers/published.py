@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rapbench.papers.card import Row, Table
 from rapbench.papers.comparison import Entry, Paired, Panel, differences
+from rapbench.report.best import LEGEND, marks
 from rapbench.report.formats import Document, Grid, interval, number
 from rapbench.report.paired import Difference
 from rapbench.report.statistics import Estimate
-from rapbench.report.tables import measured_on, reasons
+from rapbench.report.tables import Result, measured_on, reasons
+
+NOT_RUN = "not run"
+"""Ours, where it can be computed and was not."""
 
 
-def document(name: str, table: Table, panels: Sequence[Panel], reference: Row) -> Document:
+def document(
+    name: str, table: Table, panels: Sequence[Panel], reference: Row, command: Callable[[str], str]
+) -> Document:
     """The table in words and numbers.
 
     Args:
@@ -21,13 +27,15 @@ def document(name: str, table: Table, panels: Sequence[Panel], reference: Row) -
         table: the card.
         panels: its columns as `compared` fills them.
         reference: row of the method that the others are compared with.
+        command: what computes the parts of the table whose names, joined by commas, it is given.
     """
     paired = [differences(panel, reference) for panel in panels]
+    marked = [marks([entry.result for entry in panel.entries if entry.result]) for panel in panels]
     return Document(
         title=f"{table.title} ({table.source})",
         notes=(*table.notes, _calls(table)),
-        grids=tuple(_grid(table, panel, ones, reference) for panel, ones in zip(panels, paired, strict=True)),
-        remarks=(_statistics(reference),),
+        grids=tuple(_grid(table, *those, reference) for those in zip(panels, paired, marked, strict=True)),
+        remarks=(*_signs(panels, command), *((LEGEND,) if any(marked) else ()), _statistics(reference)),
         about={"table": name, "title": table.title, "source": table.source, "notes": table.notes},
         records=tuple(
             {**_record(table, panel, entry), "against": reference.name, **_paired_record(one)}
@@ -71,13 +79,17 @@ def unlike(table: Table, panel: Panel) -> list[str]:
     return told + ([f"another data set, {cell.dataset}"] if images else [])
 
 
-def _grid(table: Table, panel: Panel, ones: Sequence[Paired | None], reference: Row) -> Grid:
+def _grid(
+    table: Table, panel: Panel, ones: Sequence[Paired | None], marked: Mapping[Result, str], reference: Row
+) -> Grid:
     ours = (f"minus {reference.title}", "95 % interval", "p (Holm)", "effect")
     return Grid(
         title=heading(table, panel),
         header=("method", "published", "ours", "95 % interval", "difference", "n", "dropped", *ours),
         rows=tuple(
-            _line(entry, one) for entry, one in zip(panel.entries, ones, strict=True) if not _is_empty(panel, entry)
+            _line(entry, one, marked)
+            for entry, one in zip(panel.entries, ones, strict=True)
+            if not _is_empty(panel, entry)
         ),
         notes=(provenance(table, panel), *_dropped(panel)),
     )
@@ -88,12 +100,12 @@ def _is_empty(panel: Panel, entry: Entry) -> bool:
     return entry.row.method is None and entry.published is None and panel.measured is not None
 
 
-def _line(entry: Entry, one: Paired | None) -> tuple[str, ...]:
+def _line(entry: Entry, one: Paired | None, marked: Mapping[Result, str]) -> tuple[str, ...]:
     published = "-" if entry.published is None else number(entry.published)
     if entry.result is None:
-        return (entry.row.title, published, "-", *[""] * 8)
+        return (entry.row.title, published, NOT_RUN if _is_missing(entry) else "-", *[""] * 8)
     found = entry.result.estimate
-    ours = "-" if found.value is None else number(found.value)
+    ours = "-" if found.value is None else number(found.value) + marked.get(entry.result, "")
     return (
         *(entry.row.title, published, ours, interval(found.ci_low, found.ci_high), _signed(entry.difference)),
         *(str(found.n), str(sum(entry.result.dropped.values())), *_paired(one)),
@@ -106,7 +118,7 @@ def _paired(one: Paired | None) -> tuple[str, str, str, str]:
     found, p = one
     printed = "" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
     effect = "" if found.effect_size is None else f"{found.effect_size:+.2f}"
-    effect += f" * median {_signed(found.median)}" if found.is_divided else ""
+    effect += f", median {_signed(found.median)}" if found.is_divided else ""
     return (_signed(found.value), interval(found.ci_low, found.ci_high), printed, effect)
 
 
@@ -121,6 +133,24 @@ def _dropped(panel: Panel) -> list[str]:
         if entry.result and (why := reasons(entry.result.dropped)):
             titles.setdefault(why, []).append(entry.row.title)
     return [f"Dropped: {why} ({', '.join(those)})." for why, those in titles.items()]
+
+
+def _is_missing(entry: Entry) -> bool:
+    return entry.row.method is not None and not entry.is_stored
+
+
+def _signs(panels: Sequence[Panel], command: Callable[[str], str]) -> list[str]:
+    """What stands where there is no number, and what computes those that are missing."""
+    missing = [(panel.part.name, entry.row) for panel in panels for entry in panel.entries if _is_missing(entry)]
+    parts = dict.fromkeys(part for part, row in missing if row.run)
+    prepared = dict.fromkeys(row.title for _, row in missing if not row.run)
+    told = [
+        "- no such number: the paper prints none, the metric has none for the method, or no image has one.",
+        f"{NOT_RUN}: not computed yet." if missing else "",
+        f"`{command(','.join(parts))}` computes it." if parts else "",
+        f"What {', '.join(prepared)} needs is fitted first: `rapbench fit-patterns --help`." if prepared else "",
+    ]
+    return [" ".join(filter(None, told))]
 
 
 def _calls(table: Table) -> str:
@@ -140,8 +170,8 @@ def _statistics(reference: Row) -> str:
         f"{reference.title} on the images that both have: the difference (method minus {reference.title}) with its "
         "bootstrap interval; p of Wilcoxon's signed-rank test where images have values of their own and of the paired "
         "bootstrap elsewhere, corrected by Holm for the methods of a column; effect is the matched-pairs rank-biserial "
-        "correlation. Where it and the difference point in opposite directions, a few images decide the mean: a * "
-        "marks the row, and the median image's difference follows."
+        "correlation. Where it and the difference point in opposite directions, a few images decide the mean, and the "
+        "median image's difference follows."
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from rapbench.core.errors import DataMissing
 from rapbench.papers import comparison, published, sweep
@@ -35,7 +36,8 @@ def beside_published(name: str, store: Store, wanted: Filter, against: str = AGA
     """
     card = table(name)
     reference = comparison.against(card, against)
-    return published.document(name, card, _panels(name, card, store, wanted), reference)
+    panels = _panels(name, card, store, wanted)
+    return published.document(name, card, panels, reference, partial(_command, name, store, wanted))
 
 
 def readings(name: str, store: Store, wanted: Filter, closest: int = CLOSEST) -> Document:
@@ -54,8 +56,15 @@ def _panels(name: str, card: Table, store: Store, wanted: Filter) -> Sequence[Pa
     held = [Scored(held=one) for one in store.held()]
     panels = compared(card, held, wanted)
     if not any(panel.measured for panel in panels):
-        command = " ".join(filter(None, [f"rapbench run {name}", str(wanted), f"--out {store.root}"]))
         others = sorted({f"{one.cell.identity.model.name} on {one.cell.dataset}" for one in held})
         there = f"; there are some of {', '.join(others)} (--model, --dataset)" if others else ""
-        raise DataMissing(f"no results for {name} in {store.root}: `{command}` computes them{there}")
+        raise DataMissing(
+            f"no results for {name} in {store.root}: `{_command(name, store, wanted)}` computes them{there}"
+        )
     return panels
+
+
+def _command(name: str, store: Store, wanted: Filter, parts: str = "") -> str:
+    """What computes a table, or parts of it, as it is asked for."""
+    chosen = f"--part {parts}" if parts else ""
+    return " ".join(filter(None, [f"rapbench run {name}", chosen, str(wanted), f"--out {store.root}"]))

@@ -250,6 +250,10 @@ class ZBeta:
     low: float | None = None
     high: float | None = None
 
+    def __post_init__(self) -> None:
+        if self.low is not None and self.high is not None and self.low >= self.high:
+            raise ValueError("low must be less than high")
+
     def __call__(self, node: Node, relevance: Tensor) -> tuple[Tensor, ...]:
         layer, x = node.layer, node.inputs[0]
         assert isinstance(layer, Weighted)

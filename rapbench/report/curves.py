@@ -15,7 +15,7 @@ from scipy.stats import binom
 
 from rapbench.core.catalogue import parse_call
 from rapbench.core.rows import vectors
-from rapbench.methods import METHODS
+from rapbench.methods import METHODS, is_control
 from rapbench.metrics import METRICS
 from rapbench.models import MODELS
 from rapbench.report.figures import COLOURS, GREY, Drawing, bare, called, styled
@@ -63,8 +63,7 @@ class Curve:
     @property
     def is_control(self) -> bool:
         """Whether the method knows nothing of the network."""
-        name = self.cell.identity.method.name
-        return name in METHODS and METHODS[name].target.startswith("rapbench.methods.control:")
+        return is_control(self.cell.identity.method.name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,10 +218,10 @@ def _legend(figure: Figure, curves: Sequence[Curve], looks: Mapping[str, Mapping
 def _looks(curves: list[Curve]) -> Iterator[tuple[str, dict[str, Any]]]:
     """How each method's curve looks, in the order of the legend, the same in every panel."""
     controls = {found.name: found.is_control for found in curves}
-    for n, name in enumerate(name for name, is_control in controls.items() if not is_control):
+    for n, name in enumerate(name for name, control in controls.items() if not control):
         look = {"color": COLOURS[n % len(COLOURS)], "linestyle": _DASHES[n % len(_DASHES)], "markersize": 3}
         yield name, {**look, "marker": _MARKERS[n % len(_MARKERS)], "linewidth": 1.1 if n else 1.6, "zorder": 2.5}
-    for n, name in enumerate(name for name, is_control in controls.items() if is_control):
+    for n, name in enumerate(name for name, control in controls.items() if control):
         yield name, {"color": GREY, "linestyle": _GREY_DASHES[n % len(_GREY_DASHES)], "linewidth": 0.8, "zorder": 2}
 
 

@@ -6,13 +6,21 @@ import csv
 import io
 import json
 import re
+import shutil
+import sys
 import textwrap
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from itertools import zip_longest
 from typing import Any
 
 Record = Mapping[str, Any]
+Column = Sequence[str]
+"""A header and the cells below it."""
+
+_PROSE = 120
+"""Characters of a line of prose on what is wider than that."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +65,49 @@ class Format(StrEnum):
 
 
 def rendered(document: Document, form: Format) -> str:
-    """The document in a format, without a newline at its end."""
-    return _WRITERS[form](document)
+    """The document in a format, without a newline at its end.
+
+    Names in it may hold anything: none is a command to what reads the format. Text fits the terminal, or the
+    environment's COLUMNS; where there is neither, tables are as wide as they need.
+    """
+    return _WRITERS[form](_shown(document))
+
+
+def printable(text: str) -> str:
+    """Text whose control characters, line breaks and marks of direction are seen as escapes instead of obeyed."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def field_safe(text: str) -> str:
+    """A field of CSV that no spreadsheet computes: behind an apostrophe where it would begin a formula."""
+    shown = printable(text)
+    return f"'{shown}" if shown.startswith(_FORMULA) else shown
+
+
+_FORMULA = tuple("=+-@＝＋－＠")
+
+
+def _shown(document: Document) -> Document:
+    """The document as people see it: its strings printable."""
+    return replace(
+        document,
+        title=printable(document.title),
+        notes=_all_printable(document.notes),
+        grids=tuple(
+            Grid(
+                title=printable(grid.title),
+                header=_all_printable(grid.header),
+                rows=tuple(map(_all_printable, grid.rows)),
+                notes=_all_printable(grid.notes),
+            )
+            for grid in document.grids
+        ),
+        remarks=_all_printable(document.remarks),
+    )
+
+
+def _all_printable(texts: Sequence[str]) -> tuple[str, ...]:
+    return tuple(map(printable, texts))
 
 
 def number(value: float) -> str:
@@ -74,15 +123,65 @@ def interval(low: float | None, high: float | None) -> str:
 
 
 def _text(document: Document) -> str:
-    blocks = [document.title, *map(_wrapped, document.notes), *map(_text_grid, document.grids)]
-    return "\n\n".join(filter(None, [*blocks, *map(_wrapped, document.remarks)]))
+    width = shutil.get_terminal_size((0, 0)).columns or sys.maxsize
+    notes, remarks = ([_wrapped(one, width) for one in paragraphs] for paragraphs in (document.notes, document.remarks))
+    grids = [_text_grid(grid, width) for grid in document.grids]
+    return "\n\n".join(filter(None, [_filled(document.title, width), *notes, *grids, *remarks]))
 
 
-def _text_grid(grid: Grid) -> str:
-    rows = [grid.header, *grid.rows]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([grid.title, *lines, *map(_wrapped, grid.notes)])
+def _text_grid(grid: Grid, width: int) -> str:
+    columns: list[Column] = list(zip(grid.header, *grid.rows, strict=True))
+    parts = [columns] if _width(columns) <= width else _parts(columns, _num_keys(grid.rows), width)
+    table = "\n\n".join(map(_aligned, parts))
+    return "\n".join([_filled(grid.title, width), table, *(_wrapped(note, width) for note in grid.notes)])
+
+
+def _num_keys(rows: Sequence[Sequence[str]]) -> int:
+    """How many of the first cells tell every row from the others."""
+    most = max(map(len, rows), default=1)
+    return next((k for k in range(1, most) if len({tuple(row[:k]) for row in rows}) == len(rows)), 1)
+
+
+def _parts(columns: Sequence[Column], num_keys: int, width: int) -> list[list[Column]]:
+    """Tables below one another that fit, each beginning with the columns that tell the rows apart."""
+    keys = _folded(columns[:num_keys], 2 * width // 3)
+    parts: list[list[Column]] = []
+    for column in columns[num_keys:]:
+        (folded,) = _folded([column], width - _width(keys) - len(_GAP))
+        if parts and _width([*parts[-1], folded]) <= width:
+            parts[-1].append(folded)
+        else:
+            parts.append([*keys, folded])
+    return parts or [keys]
+
+
+def _folded(columns: Sequence[Column], width: int) -> list[Column]:
+    """Columns that are together no wider, the cells of the widest on several lines."""
+    widest = max(map(_width_of, columns))
+    while widest > 2 and sum(min(_width_of(column), widest) + len(_GAP) for column in columns) - len(_GAP) > width:
+        widest -= 1
+    return [["\n".join(textwrap.wrap(cell, widest, subsequent_indent=" ")) for cell in column] for column in columns]
+
+
+def _aligned(columns: Sequence[Column]) -> str:
+    widths = list(map(_width_of, columns))
+    return "\n".join(
+        _GAP.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for row in zip(*columns, strict=True)
+        for line in zip_longest(*(cell.split("\n") for cell in row), fillvalue="")
+    )
+
+
+def _width(columns: Sequence[Column]) -> int:
+    """Characters of a line of these columns."""
+    return sum(map(_width_of, columns)) + len(_GAP) * (len(columns) - 1)
+
+
+def _width_of(column: Column) -> int:
+    return max(len(line) for cell in column for line in cell.split("\n"))
+
+
+_GAP = "  "
 
 
 def _prose(text: str, plain: Callable[[str], str], code: Callable[[str], str]) -> str:
@@ -90,8 +189,13 @@ def _prose(text: str, plain: Callable[[str], str], code: Callable[[str], str]) -
     return "".join(code(part) if place % 2 else plain(part) for place, part in enumerate(text.split("`")))
 
 
-def _wrapped(paragraph: str) -> str:
-    return textwrap.fill(paragraph, 120, break_long_words=False, break_on_hyphens=False)
+def _wrapped(paragraph: str, width: int) -> str:
+    return _filled(paragraph, min(width, _PROSE))
+
+
+def _filled(paragraph: str, width: int) -> str:
+    """Lines no wider; what holds no space is not broken, so that commands and paths can be copied."""
+    return textwrap.fill(paragraph, width, break_long_words=False, break_on_hyphens=False)
 
 
 def _markdown(document: Document) -> str:
@@ -113,7 +217,7 @@ def _markdown_prose(text: str) -> str:
 
 def _pipe_safe(text: str) -> str:
     """Text that Markdown shows as it is."""
-    return re.sub(r"([\\|*_<\[\]`])", r"\\\1", text)
+    return re.sub(r"([\\|*_~$<\[\]`]|&(?=[#a-zA-Z]))", r"\\\1", text)
 
 
 def _latex(document: Document) -> str:
@@ -150,7 +254,7 @@ _LATEX = {
 
 def _latex_safe(text: str) -> str:
     """Text with what LaTeX would take for commands or longer dashes written out."""
-    return "".join(_LATEX.get(character, character) for character in text).replace("--", "-{}-")
+    return re.sub("-(?=-)", "-{}", "".join(_LATEX.get(character, character) for character in text))
 
 
 def _latex_prose(text: str) -> str:
@@ -158,9 +262,9 @@ def _latex_prose(text: str) -> str:
 
 
 def _latex_cell(text: str) -> str:
-    """A cell; a bracket that opens a row would be read as an option of the line break before it."""
+    """A cell; a bracket or a star that opens a row would be read as an option of the line break before it."""
     safe = _latex_safe(text)
-    return f"{{{safe}}}" if safe.startswith("[") else safe
+    return f"{{{safe}}}" if safe.startswith(("[", "*")) else safe
 
 
 def _csv(document: Document) -> str:
@@ -174,6 +278,8 @@ def _csv(document: Document) -> str:
 
 def _flat(value: object) -> object:
     """A value as one field: nothing for None, JSON for what has parts."""
+    if isinstance(value, str):
+        return field_safe(value)
     return json.dumps(value) if isinstance(value, bool | dict | list) else value
 
 

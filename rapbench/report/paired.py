@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from rapbench.core.types import first
-from rapbench.report.statistics import Defined, bootstrap, defined, interval, value
+from rapbench.report.statistics import bootstrap, interval, value
 
 if TYPE_CHECKING:
+    import pandas as pd
     from numpy.typing import NDArray
 
     from rapbench.core.types import Variant
-
-    Pair = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,64 +48,76 @@ class Difference:
         return (self.value or 0) * (self.effect_size or 0) < 0
 
 
-def difference(
-    variant: Variant, rows: pd.DataFrame, against: pd.DataFrame, *, seed: int, resamples: int = 1000
-) -> Difference:
-    """The variant over rows minus the variant over another method's rows, as `differences` gives it."""
-    return differences({"": variant}, rows, against, seed=seed, resamples=resamples)[""]
+class Sample(NamedTuple):
+    """What a variant averages of one method: ids (n,) of the images, each once, and their statistics (n, S)."""
+
+    ids: pd.Index[Any]
+    statistics: NDArray[np.float64]
 
 
-def differences(
-    variants: Mapping[str, Variant], rows: pd.DataFrame, against: pd.DataFrame, *, seed: int, resamples: int = 1000
-) -> dict[str, Difference]:
-    """The variants over rows minus the variants over another method's rows of the same images, matched by id.
+class Pair(NamedTuple):
+    """Statistics (n, S) and (n, S) of two methods of the same images."""
 
-    An interval is that of the percentile bootstrap over pairs: an image is drawn for both methods or for neither.
+    ours: NDArray[np.float64]
+    theirs: NDArray[np.float64]
+
+    @property
+    def gains(self) -> NDArray[np.float64]:
+        """How much the first statistic of each image (n,) is above the other method's."""
+        return (self.ours - self.theirs)[:, 0]
+
+
+def pair(ours: Sample, theirs: Sample) -> Pair:
+    """The statistics of the images that both have, in the order of the first."""
+    if ours.ids.equals(theirs.ids):
+        return Pair(ours.statistics, theirs.statistics)
+    partner = theirs.ids.get_indexer(ours.ids)
+    return Pair(ours.statistics[partner >= 0], theirs.statistics[partner[partner >= 0]])
+
+
+def difference(variant: Variant, both: Pair, *, seed: int, resamples: int = 1000) -> Difference:
+    """The variant over one method's images minus the variant over another's.
+
+    The interval is that of the percentile bootstrap over pairs: an image is drawn for both methods or for neither.
 
     Source: Efron and Tibshirani 1993, chapter 13.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        pairs = _pairs(variants, rows, against)
-        ours, theirs = (
-            bootstrap(list(variants.values()), samples, seed=seed, resamples=resamples)
-            for samples in ([pair[0] for pair in pairs], [pair[1] for pair in pairs])
+        drawn = _drawn(variant, both, seed, resamples)
+        low, high = interval(drawn)
+        of_images = variant.value is first
+        return Difference(
+            value=_gain(variant, both),
+            ci_low=low,
+            ci_high=high,
+            p_value=wilcoxon_p(both.gains) if of_images else bootstrap_p(drawn),
+            effect_size=rank_biserial(both.gains) if of_images else None,
+            n=len(both.gains),
+            median=float(np.median(both.gains)) if of_images and len(both.gains) else None,
         )
-        return {
-            name: _difference(variant, pair, one - other)
-            for (name, variant), pair, one, other in zip(variants.items(), pairs, ours, theirs, strict=True)
-        }
 
 
-def _difference(variant: Variant, pair: Pair, drawn: NDArray[np.float64]) -> Difference:
-    ours, theirs = (value(variant, statistics) for statistics in pair)
-    low, high = interval(drawn)
-    of_images = variant.value is first
-    gains = (pair[0] - pair[1])[:, 0]
-    return Difference(
-        value=None if ours is None or theirs is None else ours - theirs,
-        ci_low=low,
-        ci_high=high,
-        p_value=wilcoxon_p(gains) if of_images else bootstrap_p(drawn),
-        effect_size=rank_biserial(gains) if of_images else None,
-        n=len(gains),
-        median=float(np.median(gains)) if of_images and len(gains) else None,
-    )
+def differs(variant: Variant, both: Pair, *, seed: int, resamples: int = 1000) -> float | None:
+    """The p-value of `difference` alone, without the interval that costs most of it; None where that has none.
+
+    1 where the value and the ranks of the images point in opposite directions: a few images decide.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if variant.value is not first:
+            return bootstrap_p(_drawn(variant, both, seed, resamples))
+        is_divided = (_gain(variant, both) or 0) * (rank_biserial(both.gains) or 0) < 0
+        return 1.0 if is_divided else wilcoxon_p(both.gains)
 
 
-def _pairs(variants: Mapping[str, Variant], rows: pd.DataFrame, against: pd.DataFrame) -> list[Pair]:
-    """Each variant's statistics (n, S) of both, image by image; the same arrays for variants that share them."""
-    partner = pd.Index(against["id"]).get_indexer(pd.Index(rows["id"]))
+def _gain(variant: Variant, both: Pair) -> float | None:
+    ours, theirs = (value(variant, statistics) for statistics in both)
+    return None if ours is None or theirs is None else ours - theirs
 
-    @cache
-    def pair(ours: Defined, theirs: Defined) -> Pair:
-        place = np.full(len(against) + 1, -1)  # of a row of the other's among its defined ones; the last: no such row
-        place[theirs.positions] = np.arange(len(theirs.positions))
-        matched = place[partner[ours.positions]]
-        return ours.statistics[matched >= 0], theirs.statistics[matched[matched >= 0]]
 
-    return [
-        pair(*both) for both in zip(defined(variants.values(), rows), defined(variants.values(), against), strict=True)
-    ]
+def _drawn(variant: Variant, both: Pair, seed: int, resamples: int) -> NDArray[np.float64]:
+    """The difference (M,) over resamples of the pairs."""
+    ours, theirs = bootstrap([variant] * 2, both, seed=seed, resamples=resamples)
+    return ours - theirs
 
 
 def wilcoxon_p(gains: NDArray[np.float64]) -> float | None:

@@ -8,6 +8,7 @@ from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,8 +58,14 @@ def estimates(
 
     Source: Efron and Tibshirani 1993, chapter 13.
     """
+    return estimates_of(variants, defined(variants.values(), rows), seed=seed, resamples=resamples)
+
+
+def estimates_of(
+    variants: Mapping[str, Variant], samples: Sequence[Defined], *, seed: int, resamples: int = 1000
+) -> dict[str, Estimate]:
+    """The same of what `defined` found of the rows."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        samples = defined(variants.values(), rows)
         drawn = bootstrap(
             list(variants.values()), [sample.statistics for sample in samples], seed=seed, resamples=resamples
         )
@@ -119,7 +126,8 @@ def defined(variants: Iterable[Variant], rows: DataFrame) -> list[Defined]:
             dropped={reason: count for reason, count in counts.items() if count},
         )
 
-    return [of(variant.statistics, tuple(variant.undefined.items())) for variant in variants]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return [of(variant.statistics, tuple(variant.undefined.items())) for variant in variants]
 
 
 def sound(variant: Variant, rows: DataFrame) -> DataFrame:
@@ -200,10 +208,17 @@ def _means(statistics: NDArray[np.float64], times: NDArray[np.uint8]) -> NDArray
     """Means (M, S) of the resampled statistics (n, S)."""
     n, center = len(statistics), _mean(statistics)
     means, size = np.empty((len(times), statistics.shape[1])), max(1, _NUM_DRAWS // n)
-    for start in range(0, len(times), size):
-        means[start : start + size] = times[start : start + size].astype(np.float64) @ (statistics - center)
+    with _pools().limit(limits=1, user_api="blas"):  # products this thin wait longer for a second core than they take
+        for start in range(0, len(times), size):
+            means[start : start + size] = times[start : start + size].astype(np.float64) @ (statistics - center)
     shifted: NDArray[np.float64] = center + means / n
     return shifted
+
+
+@cache
+def _pools() -> ThreadpoolController:
+    """The threads of this process's libraries."""
+    return ThreadpoolController()
 
 
 def _medians(statistics: NDArray[np.float64], times: NDArray[np.uint8]) -> NDArray[np.float64]:

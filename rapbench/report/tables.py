@@ -7,19 +7,23 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from rapbench.core.types import Metric, Variant
 from rapbench.metrics import METRICS
+from rapbench.report.best import LEGEND, marks
 from rapbench.report.formats import Document, Format, Grid, interval, number, rendered
-from rapbench.report.statistics import Estimate, estimates
+from rapbench.report.paired import Sample
+from rapbench.report.statistics import Defined, Estimate, defined, estimates_of
 from rapbench.results.cell import Cell
 from rapbench.results.select import Group, grouped, names
 from rapbench.results.store import Held
 
 FIELDS = (
     *("dataset", "model", "weights", "select", "shuffle", "seed", "precision", "device"),
-    *("method", "backend", "metric", "variant", "value", "ci_low", "ci_high", "n", "n_dropped", "direction"),
+    *("method", "backend", "metric", "variant", "value", "ci_low", "ci_high", "n", "n_dropped", "n_missing"),
+    *("direction", "key", "origin"),
 )
 
 
@@ -38,6 +42,7 @@ def measured_on(cell: Cell) -> dict[str, Any]:
         "method": cell.method,
         "backend": own.method.backend,
         "metric": cell.metric,
+        "key": cell.key,
     }
 
 
@@ -52,6 +57,7 @@ class Result:
         rows: what it is computed from.
         estimated: what its estimate is computed together with.
         skipped: images that could not be read, by reason; they count as dropped.
+        origins: what computed the rows.
         headline: place among the variants that a terminal shows, None where only files hold it.
     """
 
@@ -61,12 +67,18 @@ class Result:
     rows: pd.DataFrame = field(repr=False)
     estimated: _Estimated = field(repr=False)
     skipped: Mapping[str, int]
+    origins: tuple[Mapping[str, str], ...] = ()
     headline: int | None
 
     @property
     def direction(self) -> str:
         """'lower' or 'higher' is better."""
         return self.definition.direction
+
+    @property
+    def sample(self) -> Sample:
+        """What it averages, to compare it with another method's image by image."""
+        return self.estimated.samples[self.variant]
 
     @property
     def estimate(self) -> Estimate:
@@ -81,6 +93,8 @@ class Result:
             "direction": self.direction,
             **{key: getattr(self.estimate, key) for key in ("value", "ci_low", "ci_high", "n")},
             "n_dropped": sum(self.dropped.values()),
+            "n_missing": self.missing,
+            "origin": " | ".join(map(origin_text, self.origins)),
         }
         return {key: values[key] for key in FIELDS}
 
@@ -88,6 +102,11 @@ class Result:
     def dropped(self) -> dict[str, int]:
         """Images without a value, by reason."""
         return {**self.skipped, **self.estimate.dropped}
+
+    @property
+    def missing(self) -> int:
+        """Images that the run asked for and that were not computed."""
+        return max(0, self.cell.limit - len(self.rows) - sum(self.skipped.values()))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -104,7 +123,21 @@ class _Estimated:
         if self.rows.empty:  # no image could be read: there are not even columns
             nothing = Estimate(value=None, ci_low=None, ci_high=None, n=0, n_dropped=0, dropped={})
             return dict.fromkeys(self.variants, nothing)
-        return estimates(self.variants, self.rows, seed=self.seed)
+        return estimates_of(self.variants, self._kept, seed=self.seed)
+
+    @cached_property
+    def samples(self) -> dict[str, Sample]:
+        """What the variants average."""
+        if self.rows.empty:
+            return dict.fromkeys(self.variants, Sample(pd.Index([]), np.empty((0, 1))))
+        ids = pd.Index(self.rows["id"])
+        return {
+            v: Sample(ids[some.positions], some.statistics) for v, some in zip(self.variants, self._kept, strict=True)
+        }
+
+    @cached_property
+    def _kept(self) -> list[Defined]:
+        return defined(self.variants.values(), self.rows)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -140,6 +173,7 @@ def results(held: Held) -> list[Result]:
             rows=rows.frame,
             estimated=for_people if name in shown else for_files,
             skipped=rows.skipped(),
+            origins=rows.origins,
             headline=metric.headline.index(name) if name in shown else None,
         )
         for name, variant in variants.items()
@@ -148,23 +182,40 @@ def results(held: Held) -> list[Result]:
 
 def text(found: Iterable[Result]) -> str:
     """Tables for a terminal: one a metric, methods down, headline variants across, with 95 % intervals."""
-    return rendered(Document(grids=_grids(found)), Format.TEXT)
+    return rendered(_tables(found), Format.TEXT)
 
 
 def document(found: Iterable[Result], form: Format) -> Document:
-    """What a format shows: headline variants to read, every variant to a program."""
+    """What a format shows: headline variants to read, the best marked, every variant to a program."""
     if form in {Format.CSV, Format.JSON}:
         return Document(records=tuple(result.document() for result in found))
-    return Document(grids=_grids(found))
+    return _tables(found)
 
 
-def _grids(found: Iterable[Result]) -> tuple[Grid, ...]:
+def _tables(found: Iterable[Result]) -> Document:
     shown = [result for result in found if result.headline is not None]
-    shown.sort(key=lambda r: (r.cell.dataset, r.cell.model_title, r.cell.identity.metric.name == "guards"))
-    return tuple(_grid(group) for group in grouped(shown, lambda result: result.cell))
+    shown.sort(key=lambda r: (r.cell.dataset, r.cell.model_title, _is_guard(r.cell)))
+    groups = grouped(shown, lambda result: result.cell)
+    marked = [_marks(group) for group in groups]
+    return Document(
+        grids=tuple(_grid(group, marks) for group, marks in zip(groups, marked, strict=True)),
+        remarks=(LEGEND,) if any(marked) else (),
+    )
 
 
-def _grid(group: Group[Result]) -> Grid:
+def _is_guard(cell: Cell) -> bool:
+    """Whether a cell's numbers check maps rather than score them."""
+    return cell.identity.metric.name == "guards"
+
+
+def _marks(group: Group[Result]) -> dict[Result, str]:
+    columns: dict[str, list[Result]] = {}
+    for result in () if _is_guard(group.cell) else group.members:
+        columns.setdefault(result.variant, []).append(result)
+    return {result: mark for column in columns.values() for result, mark in marks(column).items()}
+
+
+def _grid(group: Group[Result], marked: Mapping[Result, str]) -> Grid:
     variants = list(dict.fromkeys(r.variant for r in sorted(group.members, key=lambda r: r.headline or 0)))
     arrows = {r.variant: r.direction for r in group.members}
     rows: dict[Cell, dict[str, Result]] = {}
@@ -173,10 +224,31 @@ def _grid(group: Group[Result]) -> Grid:
     lines = []
     for name, of_method in zip(names(list(rows)), rows.values(), strict=True):
         widest = max(of_method.values(), key=lambda r: r.estimate.n)
-        values = [value(of_method[v].estimate) if v in of_method else "-" for v in variants]
-        lines.append((name, *values, str(widest.estimate.n), reasons(widest.dropped)))
+        found = [of_method.get(v) for v in variants]
+        values = ["-" if one is None else value(one.estimate, marked.get(one, "")) for one in found]
+        lines.append((name, *values, images(widest), reasons(widest.dropped)))
     header = ("method", *(f"{v} ({arrows[v]})" for v in variants), "images", "dropped")
-    return Grid(title=heading(group), header=header, rows=tuple(lines))
+    return Grid(title=heading(group), header=header, rows=tuple(lines), notes=doubts(group.members))
+
+
+def images(result: Result) -> str:
+    """How many images a number rests on, of how many where some were not computed."""
+    return f"{result.estimate.n} of {result.cell.limit}" if result.missing else str(result.estimate.n)
+
+
+def doubts(found: Iterable[Result]) -> tuple[str, ...]:
+    """What is to be known of numbers: that their run has not ended, or that different code computed them."""
+    found = list(found)
+    missing = max((result.missing for result in found), default=0)
+    whole = max((result.cell.limit for result in found), default=0)
+    origins = dict.fromkeys(origin_text(origin) for result in found for origin in result.origins)
+    unfinished = f"not whole: up to {missing} of {whole} images are not computed yet; the same run goes on"
+    return (*([unfinished] if missing else []), *([f"computed by {' | '.join(origins)}"] if len(origins) > 1 else []))
+
+
+def origin_text(origin: Mapping[str, str]) -> str:
+    """What computed rows, in a line: 'rapbench 0.1.0, code 1a2b3c4d, torch 2.11.0, device x86_64'."""
+    return ", ".join(f"{name} {value}" for name, value in origin.items())
 
 
 def heading(group: Group[Any]) -> str:
@@ -190,8 +262,8 @@ def reasons(dropped: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {reason}" for reason, count in dropped.items())
 
 
-def value(found: Estimate) -> str:
-    """The value with its interval, '-' where there is none."""
+def value(found: Estimate, mark: str) -> str:
+    """The value with its mark and its interval, '-' where there is none."""
     if found.value is None:
         return "-"
-    return f"{number(found.value)} {interval(found.ci_low, found.ci_high)}".rstrip()
+    return f"{number(found.value)}{mark} {interval(found.ci_low, found.ci_high)}".rstrip()

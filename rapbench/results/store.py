@@ -1,32 +1,40 @@
 """Rows on disk: one folder a cell, with its spec and a Parquet file a block, which appears whole or not at all.
 
-The file's name ends in digits of its content's hash: one that was damaged, torn or half copied counts as missing.
+The file's name ends in digits of its content's hash, and the file tells whose rows it holds and of which images: one
+that was damaged, torn, half copied or put into another's place counts as missing.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
+import logging
 import os
+import re
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from rapbench.core.errors import BadConfig, SpecMismatch
 from rapbench.results.cell import Cell
+from rapbench.results.seal import sealed, unsealed
 
 Columns = Mapping[str, NDArray[Any]]
+_LOG = logging.getLogger(__name__)
+_NAME = re.compile(r"(\d{7,18})-(\d{7,18})-([0-9a-f]{8})")
+_READING = (OSError, ValueError, TypeError, LookupError, RecursionError, AttributeError, pa.ArrowException)
+"""What is raised on files that are gone, torn, or hold something else."""
 
 
 class Incident(NamedTuple):
@@ -55,20 +63,31 @@ class Block:
 class BlockFile:
     """A file with a block's rows that is whole.
 
-    `origin` tells what computed it: versions of libraries, and the device.
+    Attributes:
+        block: the images whose rows it holds.
+        path: where it is.
+        origin: what computed it: versions of code and libraries, and the device.
+        incidents: what happened while its images were read.
     """
 
     block: Block
     path: Path
     origin: Mapping[str, str]
+    incidents: tuple[Incident, ...]
+
+    @property
+    def skipped(self) -> frozenset[int]:
+        """Positions of images that could not be read."""
+        return frozenset(incident.position for incident in self.incidents if incident.skipped)
 
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """What the store holds of a cell: a row an image, and what happened while reading them."""
+    """What the store holds of a cell: a row an image, what happened while reading them, and what computed them."""
 
     frame: pd.DataFrame
     incidents: tuple[Incident, ...]
+    origins: tuple[Mapping[str, str], ...] = ()
 
     def skipped(self) -> dict[str, int]:
         """How many images could not be read, by reason."""
@@ -92,91 +111,122 @@ class Held:
         return self.read()
 
 
+def _never(_: int) -> bool:
+    return False
+
+
 class Store:
     """The results folder."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._tried: set[Path] = set()
+        self._aside: set[Path] = set()
+        self._damaged: set[Path] = set()
 
     def open(self, cell: Cell) -> Path:
-        """The folder of a cell, made with its spec if it is new.
+        """The folder of a cell, with its spec, which is written where it is new, damaged, or asks for fewer images.
 
         Raises:
-            SpecMismatch: the folder holds the spec of another cell.
             BadConfig: the folder cannot be written.
         """
         folder = self.root / cell.folder
         path = folder / "spec.json"
-        if not path.exists():
-            write_whole(path, json.dumps(cell.document(), indent=2).encode())
-        if _spec(path).identity.document() != cell.identity.document():
-            raise SpecMismatch(f"{folder} holds another experiment; move it away or choose another --out")
+        held = _spec(path)
+        if held is None or held.limit < cell.limit:
+            write_whole(path, sealed({**cell.document(), "images": cell.limit}))
         return folder
 
-    def files(self, cell: Cell) -> dict[int, BlockFile]:
-        """The whole files of a cell by the position they start at; of several, the longest."""
-        return _files(self.root / cell.folder, "*")
+    def files(
+        self, cell: Cell, ids: Sequence[str] | None = None, readable: Callable[[int], bool] = _never
+    ) -> dict[int, BlockFile]:
+        """The whole files of a cell by the position they start at; of several, the longest.
 
-    def has(self, cell: Cell, block: Block) -> bool:
-        """Whether a block's rows are there and whole."""
-        return covers(_files(self.root / cell.folder, f"{block.start:07d}-*"), block)
+        A file that lacks an image at a position that is readable now is set aside: it counts as missing until its block
+        is written again. Each file is asked about once.
+
+        Args:
+            cell: whose files.
+            ids: of the images by position; a file with others counts as damaged.
+            readable: whether the image at a position can be read.
+        """
+        opened = self._opened(cell, "*", ["index", "id"])
+        for path in [o.file.path for o in opened.values() if ids is not None and not o.is_of(ids)]:
+            self._tell(path)
+        found = {start: o.file for start, o in opened.items() if o.file.path not in self._damaged}
+        new = {start: file for start, file in found.items() if file.skipped and file.path not in self._tried}
+        again = {start: file.path for start, file in new.items() if any(map(readable, file.skipped))}
+        self._tried.update(file.path for file in new.values())
+        self._aside.update(again.values())
+        return {start: file for start, file in found.items() if start not in again}
+
+    def found(self, cell: Cell, block: Block) -> BlockFile | None:
+        """The whole file that holds a block's rows, None where there is none."""
+        opened = self._opened(cell, f"{block.start:07d}-*", ["index"]).get(block.start)
+        return opened.file if opened and opened.file.block.stop >= block.stop else None
 
     def write(
         self, cell: Cell, block: Block, columns: Columns, incidents: list[Incident], origin: Mapping[str, str]
     ) -> None:
         """Writes one block's file; a column is (N,) or (N, L)."""
         arrays = {key: pa.array(list(a) if a.ndim > 1 else a) for key, a in columns.items()}
-        notes = {"incidents": json.dumps(incidents), "origin": json.dumps(origin)}
+        notes = {"cell": cell.key, "incidents": json.dumps(incidents), "origin": json.dumps(origin)}
         sink = pa.BufferOutputStream()
         pq.write_table(pa.table(arrays).replace_schema_metadata(notes), sink)
         content = sink.getvalue().to_pybytes()
-        write_whole(self.open(cell) / f"{block.stem}-{_digits(content)}.parquet", content)
+        path = self.open(cell) / f"{block.stem}-{_digits(content)}.parquet"
+        write_whole(path, content)
+        self._replace(path, block)
 
     def rows(self, cell: Cell, blocks: list[Block]) -> Rows:
         """The rows of the given blocks, in order."""
-        files = self.files(cell)
-        return _read([(block, files[block.start].path) for block in blocks if covers(files, block)])
+        stops, opened = {block.start: block.stop for block in blocks}, self._opened(cell, "*")
+        return _rows(
+            [o.head(stops[start]) for start, o in opened.items() if start in stops and o.reaches(stops[start])]
+        )
 
     def held(self) -> Iterator[Held]:
-        """Every cell that the folder holds, ordered by name."""
+        """Every cell that the folder holds, ordered by name; folders that cannot be told are named and left out."""
         for path in sorted(self.root.glob("*/spec.json")):
-            stops = [int(file.name.split("-")[1]) for file in path.parent.glob("*-*-*.parquet")]
-            cell = _spec(path, limit=max(stops, default=0))
-            yield Held(cell=cell, read=partial(self._all_rows, cell))
+            cell = _spec(path)
+            if cell is None or cell.folder != path.parent.name:
+                _LOG.warning("left out: %s is damaged or another's; the run that wrote it restores it", path)
+                continue
+            stops = [int(match[2]) for file in path.parent.iterdir() if (match := _NAME.fullmatch(file.stem))]
+            yield Held(cell=replace(cell, limit=max([cell.limit, *stops])), read=partial(self._all_rows, cell))
 
     def _all_rows(self, cell: Cell) -> Rows:
         """All rows that the folder holds of a cell, in order."""
-        files = self.files(cell)
-        return _read([(files[start].block, files[start].path) for start in sorted(files)])
+        return _rows(list(self._opened(cell, "*").values()))
 
+    def _opened(self, cell: Cell, pattern: str, columns: Sequence[str] | None = None) -> dict[int, _Opened]:
+        """The whole files of a cell by the position they start at, in order; of several, the best."""
+        found: dict[int, _Opened] = {}
+        for path in sorted((self.root / cell.folder).glob(f"{pattern}.parquet")):
+            if path in self._aside | self._damaged:
+                continue
+            opened = _opened(path, cell, columns)
+            if opened is None:
+                self._tell(path)
+            elif (start := opened.file.block.start) not in found or opened.worth > found[start].worth:
+                found[start] = opened
+        return found
 
-def _spec(path: Path, limit: int = 0) -> Cell:
-    try:
-        return Cell.parse(json.loads(path.read_text()), limit)
-    except (ValueError, KeyError, TypeError) as error:
-        raise SpecMismatch(f"{path} is not a spec; move the folder away or choose another --out") from error
+    def _tell(self, path: Path) -> None:
+        """Names a damaged file, once; one that another worker has removed meanwhile is none."""
+        if path.exists():
+            _LOG.warning("left out: %s is damaged, or its rows are another's; they count as missing", path)
+            self._damaged.add(path)
 
-
-def _files(folder: Path, pattern: str) -> dict[int, BlockFile]:
-    found: dict[int, BlockFile] = {}
-    for path in sorted(folder.glob(f"{pattern}.parquet"), reverse=True):  # of one start, the longest comes first
-        file = _whole(path)
-        if file and file.block.start not in found:
-            found[file.block.start] = file
-    return found
-
-
-def _whole(path: Path) -> BlockFile | None:
-    """The block file at a path; None where its content is not what its name says."""
-    try:
-        start, stop, digits = path.stem.split("-")
-        content = path.read_bytes()
-        if _digits(content) != digits:
-            return None
-        notes = pq.read_schema(io.BytesIO(content)).metadata
-        return BlockFile(Block(int(start), int(stop)), path, json.loads(notes[b"origin"]))
-    except (OSError, ValueError, KeyError, pa.ArrowException):
-        return None
+    def _replace(self, path: Path, block: Block) -> None:
+        """Removes what a block's new file stands for: what was damaged from its start on, and itself set aside."""
+        damaged = {p for p in self._damaged if p.name.startswith(f"{block.start:07d}-")}
+        aside = {p for p in self._aside if p.name.startswith(block.stem)}
+        old = {p for p in damaged | aside if p.parent == path.parent}
+        self._aside -= old
+        self._damaged -= old
+        for one in old - {path}:
+            one.unlink(missing_ok=True)
 
 
 def covers(files: Mapping[int, BlockFile], block: Block) -> bool:
@@ -185,21 +235,87 @@ def covers(files: Mapping[int, BlockFile], block: Block) -> bool:
     return file is not None and file.block.stop >= block.stop
 
 
+class _Opened(NamedTuple):
+    """A block file with its columns."""
+
+    file: BlockFile
+    table: pa.Table
+
+    @property
+    def worth(self) -> tuple[int, int]:
+        """Of two files with the same start, the one that reaches further is taken, or lacks fewer images."""
+        return self.file.block.stop, -len(self.file.skipped)
+
+    def is_of(self, ids: Sequence[str]) -> bool:
+        """Whether its images are those that have these ids by position, as far as there are some."""
+        there = dict(
+            zip(self.table["index"].to_pylist(), self.table["id"].to_pylist(), strict=True) if len(self.table) else ()
+        )
+        held = there | {incident.position: incident.id for incident in self.file.incidents}
+        return all(held[position] == ids[position] for position in held.keys() & range(len(ids)))
+
+    def reaches(self, stop: int) -> bool:
+        """Whether it holds all positions before `stop`."""
+        return self.file.block.stop >= stop
+
+    def head(self, stop: int) -> _Opened:
+        """What it holds of positions before `stop`."""
+        kept = tuple(incident for incident in self.file.incidents if incident.position < stop)
+        table = self.table.filter(pc.field("index") < stop) if self.table.num_columns else self.table
+        return _Opened(replace(self.file, incidents=kept), table)
+
+
+def _spec(path: Path) -> Cell | None:
+    """The cell of a spec, with as many images as it is to have; None where it is not as it was written."""
+    held = unsealed(path)
+    return Cell.parse(held, held["images"]) if held else None
+
+
+def _opened(path: Path, cell: Cell, columns: Sequence[str] | None) -> _Opened | None:
+    """A cell's file with some columns, or all; None where it is not what its name, its folder and its notes say."""
+    try:
+        name, content = _NAME.fullmatch(path.stem), path.read_bytes()
+        if not name or name[3] != _digits(content):
+            return None
+        stored = pq.ParquetFile(pa.BufferReader(content))
+        schema, block = stored.schema_arrow, Block(int(name[1]), int(name[2]))
+        notes = {key.decode(): value.decode() for key, value in schema.metadata.items()}
+        incidents = tuple(Incident(*entry) for entry in json.loads(notes["incidents"]))
+        file = BlockFile(block, path, json.loads(notes["origin"]), incidents)
+        opened = _Opened(file, stored.read(columns, use_threads=False))
+        of_cell = notes["cell"] == cell.key and (cell.is_study or all(map(_is_numeric, schema)))
+        return opened if of_cell and _is_whole(opened) else None
+    except _READING:
+        return None
+
+
+def _is_whole(opened: _Opened) -> bool:
+    """Whether every position of a block has rows, or could not be read."""
+    block, table = opened.file.block, opened.table
+    there = table["index"].to_pylist() if table.num_columns else []
+    return {*there} == {*range(block.start, block.stop)} - opened.file.skipped
+
+
+def _is_numeric(column: pa.Field) -> bool:
+    """Whether a column holds numbers, or vectors of them; ids are text."""
+    kind = column.type.value_type if pa.types.is_list(column.type) else column.type
+    numeric = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
+    return bool(numeric or column.name == "id")
+
+
 def _digits(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:8]
 
 
-def _read(files: list[tuple[Block, Path]]) -> Rows:
-    frames: list[pd.DataFrame] = []
-    incidents: list[Incident] = []
-    for block, path in files:
-        table = pq.read_table(path)
-        frame = table.to_pandas()
-        if len(frame):
-            frames.append(frame[frame["index"] < block.stop])
-        recorded = (Incident(*entry) for entry in json.loads(table.schema.metadata[b"incidents"]))
-        incidents.extend(entry for entry in recorded if entry.position < block.stop)
-    return Rows(pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(), tuple(incidents))
+def _rows(opened: Sequence[_Opened]) -> Rows:
+    tables = [one.table.replace_schema_metadata(None) for one in opened if one.table.num_columns]
+    try:
+        frame = pa.concat_tables(tables).to_pandas() if tables else pd.DataFrame()
+    except pa.ArrowException as error:
+        folder = opened[0].file.path.parent
+        raise SpecMismatch(f"the files in {folder} hold different columns; move it away, and run again") from error
+    origins = {json.dumps(one.file.origin, sort_keys=True): one.file.origin for one in opened}
+    return Rows(frame, tuple(entry for one in opened for entry in one.file.incidents), tuple(origins.values()))
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -7,28 +7,66 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import groupby
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from rapbench.core.errors import BadConfig, last_line
 from rapbench.core.named import Named
 from rapbench.core.types import Explained, Method, Metric
 from rapbench.results.claims import Claims
 from rapbench.results.store import Block, Store, write_whole
 from rapbench.run.explainer import Classified, Explainer
-from rapbench.run.plan import Experiment, Study, Task, within
+from rapbench.run.lent import copied, leaving_no_trace
+from rapbench.run.plan import Experiment, Study, Task
 from rapbench.run.reading import Loaded, read
 
+T = TypeVar("T")
 Progress = Callable[[int], None]
 """Told how many more (image, method) pairs are done."""
-Failed = Callable[[Task, Exception], None]
-"""Told of a task that raised."""
 
 
-def _raised(_: Task, error: Exception) -> None:
-    raise error
+class Fault(Exception):
+    """What a method, a metric or a study raised; `who` names it."""
+
+    def __init__(self, who: str, error: Exception) -> None:
+        super().__init__(who, error)
+        self.who, self.error = who, error
+
+    def __str__(self) -> str:
+        return f"{self.who}: {last_line(self.error)}"
+
+
+Failed = Callable[[Task, Fault], bool]
+"""Told of a failure; whether what failed is left out of the rest of the run."""
+
+
+def reraised(_: Task, fault: Fault) -> bool:
+    """Ends the run with what was raised."""
+    raise fault.error
+
+
+class Attempts:
+    """Calls of what may come from outside."""
+
+    def __init__(self, failed: Failed) -> None:
+        self._failed = failed
+        self._left_out: set[str] = set()
+
+    def __call__(self, task: Task, who: str, call: Callable[[], T]) -> T | None:
+        """What a call gives; None where it raises, or did before and is left out."""
+        if who in self._left_out:
+            return None
+        try:
+            return call()
+        except Exception as error:  # noqa: BLE001 - whatever a method, a metric or a device raises
+            if self._failed(task, Fault(who, error)):
+                self._left_out.add(who)
+            return None
 
 
 def execute(
@@ -37,18 +75,18 @@ def execute(
     store: Store,
     progress: Progress,
     claims: Claims | None = None,
-    failed: Failed = _raised,
+    failed: Failed = reraised,
 ) -> Mapping[str, float]:
     """Computes every task and writes its rows, block by block; returns the seconds that each stage took.
 
-    With claims, tasks that another worker has claimed or done in the meantime are left out. What a task raises goes to
-    `failed`, which raises it again unless told otherwise.
+    With claims, tasks that another worker has claimed or done in the meantime are left out. What a method or a metric
+    raises goes to `failed`, which by default raises it again; the others go on.
     """
-    clock = Clock(experiment.device)
+    clock, attempts = Clock(experiment.device), Attempts(failed)
     if not tasks:
         return clock.seconds
     if experiment.study:
-        _measure(experiment, experiment.study.thing, tasks, store, clock, progress, claims, failed)
+        _measure(experiment, experiment.study.thing, tasks, store, clock, progress, claims, attempts)
         return clock.seconds
     explainer = Explainer(experiment)
     groups: deque[list[Task]] = deque()
@@ -62,10 +100,7 @@ def execute(
             with clock("classifying"):
                 clean = explainer.classified(loaded)
             for task in groups.popleft():
-                try:
-                    _do(task, explainer, loaded, clean, store, clock)
-                except Exception as error:  # noqa: BLE001 - whatever a method or a device raises
-                    failed(task, error)
+                _do(task, explainer, loaded, clean, store, clock, attempts)
                 if claims:
                     claims.release(experiment.task_id(task))
                 progress(loaded.block.stop - loaded.block.start)
@@ -79,36 +114,51 @@ def _measure(
     clock: Clock,
     progress: Progress,
     claims: Claims | None,
-    failed: Failed,
+    attempts: Attempts,
 ) -> None:
     """Does the tasks of a study, likewise."""
     experiment.classifier.module.to(experiment.device)
     for task in tasks:
         if not _mine(experiment, task, store, claims):
             continue
-        try:
-            with clock(f"measuring {study.title}"):
-                columns = study.rows(experiment, task.block, progress)
+        with clock(f"measuring {study.title}"):
+            rows = partial(study.rows, experiment, task.block, progress)
+            columns = attempts(task, f"study {task.method.label}", rows)
+        if columns is not None:
             for metric in task.metrics:
-                store.write(
-                    experiment.cells[task.method.label, metric.label], task.block, columns, [], experiment.origin
-                )
-        except Exception as error:  # noqa: BLE001 - whatever a device raises
-            failed(task, error)
+                cell = experiment.cells[task.method.label, metric.label]
+                store.write(cell, task.block, columns, [], experiment.origin)
         if claims:
             claims.release(experiment.task_id(task))
 
 
-def _do(task: Task, explainer: Explainer, loaded: Loaded, clean: Classified | None, store: Store, clock: Clock) -> None:
+def _do(
+    task: Task,
+    explainer: Explainer,
+    loaded: Loaded,
+    clean: Classified | None,
+    store: Store,
+    clock: Clock,
+    attempts: Attempts,
+) -> None:
     """Explains a block by one method, scores it by every metric that is missing, and writes the rows."""
-    experiment = explainer.experiment
-    with clock(f"explaining by {task.method.label}"):
-        explained = explainer.explained(task.method, clean) if clean else None
+    experiment, method, explained = explainer.experiment, task.method, None
+    if clean:
+        with clock(f"explaining by {method.label}"):
+            explained = attempts(task, f"method {method.label}", partial(explainer.explained, method, clean))
+        if explained is None:
+            return
     if explained and experiment.spec.save_maps:
-        _save_maps(experiment, task.method, loaded, explained)
+        _save_maps(experiment, method, loaded, explained)
     for metric in task.metrics:
+        part = experiment.part(task, metric)
+        count = sum(position < part.stop for position in loaded.positions)
         with clock(f"scoring by {metric.label}"):
-            _score(experiment, (task.method, metric), loaded, explained, store)
+            scored = partial(_columns, experiment, metric, loaded, count, explained)
+            columns = attempts(task, f"metric {metric.label}", scored)
+        if columns is not None:
+            incidents = [incident for incident in loaded.incidents if incident.position < part.stop]
+            store.write(experiment.cells[method.label, metric.label], part, columns, incidents, experiment.origin)
 
 
 def _taken(
@@ -149,25 +199,26 @@ class Clock:
         self.seconds[stage] += time.perf_counter() - start
 
 
-def _score(
-    experiment: Experiment,
-    cell_of: tuple[Named[Method], Named[Metric]],
-    loaded: Loaded,
-    explained: Explained | None,
-    store: Store,
-) -> None:
-    """Scores a block by one metric and writes the rows."""
-    method, metric = cell_of
-    cell = experiment.cells[method.label, metric.label]
-    block = within(loaded.block, cell.limit)
-    assert block is not None
-    count = sum(position < block.stop for position in loaded.positions)
-    columns: dict[str, np.ndarray] = {}
-    if explained is not None and count:
-        scores = metric.thing(explained.head(count))
-        columns = _identity_columns(experiment, loaded, explained, count) | {k: _numpy(v) for k, v in scores.items()}
-    incidents = [incident for incident in loaded.incidents if incident.position < block.stop]
-    store.write(cell, block, columns, incidents, experiment.origin)
+def _columns(
+    experiment: Experiment, metric: Named[Metric], loaded: Loaded, count: int, explained: Explained | None
+) -> dict[str, np.ndarray]:
+    """The rows of the first so many images by one metric, as columns; none where there is no image."""
+    if explained is None or not count:
+        return {}
+    with leaving_no_trace(experiment.device):
+        scores = metric.thing(copied(explained.head(count)))
+    _check_scores(scores, count)
+    return _identity_columns(experiment, loaded, explained, count) | {k: _numpy(v) for k, v in scores.items()}
+
+
+def _check_scores(scores: Mapping[str, object], count: int) -> None:
+    """Whether a metric returned what it is to return: columns (N,) or (N, L)."""
+    for name, column in scores.items():
+        if not isinstance(column, Tensor) or column.dim() not in {1, 2} or len(column) != count:
+            found = tuple(column.shape) if isinstance(column, Tensor) else type(column).__name__
+            raise BadConfig(
+                f"returns {found} as {name}: a column is a tensor of one entry, or one row, for each of {count} images"
+            )
 
 
 def _identity_columns(
@@ -192,4 +243,4 @@ def _save_maps(experiment: Experiment, method: Named[Method], loaded: Loaded, ex
 
 
 def _numpy(values: Tensor) -> np.ndarray:
-    return values.cpu().numpy()
+    return values.detach().cpu().numpy()

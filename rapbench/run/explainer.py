@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -10,14 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from rapbench.core.allocator import keep_freed_memory
+from rapbench.core.errors import BadConfig
 from rapbench.core.named import Named
 from rapbench.core.seeds import image_seed
 from rapbench.core.types import Batch, Complete, Explained, Method, Network, Sample
-from rapbench.methods.arithmetic import Arithmetic, explained, explains_graph
+from rapbench.methods.arithmetic import Arithmetic, explained, explains_graph, is_ours
 from rapbench.relprop.graph import Graph
 from rapbench.relprop.tracing.checked import verify
 from rapbench.relprop.tracing.trace import trace
 from rapbench.run.batches import Batches
+from rapbench.run.lent import Lent, leaving_no_trace
 from rapbench.run.plan import Experiment
 from rapbench.run.reading import Loaded
 from rapbench.run.scorer import Scorer, set_products
@@ -53,6 +56,7 @@ class Explainer:
         self.classify = Scorer(self.module, spec.held_in, batches)
         self.dtype, self.wide = self.classify.dtype, self.classify.wide
         self.graph: Graph | None = None
+        self._lent: Lent | None = None
 
     def classified(self, loaded: Loaded) -> Classified | None:
         """The block's images classified; None where none could be read."""
@@ -63,21 +67,26 @@ class Explainer:
         return Classified(batch, logits, logits.argmax(1), self.score(batch.x) if self.score else None)
 
     def explained(self, method: Named[Method], clean: Classified) -> Explained:
-        """The block's images explained for the predicted class."""
+        """The block's images explained for the predicted class.
+
+        A logit that is not finite has no map: of such images it is not a number.
+        """
         subject, arithmetic = self.subject(method, clean), self.experiment.arithmetic(method)
 
         def explain(x: Tensor, target: Tensor, seeds: Tensor) -> Tensor:
             set_products(self.experiment.spec.held_in)
-            return self.explaining.map(
-                lambda *part: self.relevance(method, subject, *part, arithmetic=arithmetic), *(x, target, seeds)
-            )
+            with leaving_no_trace(self.experiment.device), self._lending():
+                return self.explaining.map(
+                    lambda *part: self.relevance(method, subject, *part, arithmetic=arithmetic), *(x, target, seeds)
+                )
 
+        explainable = clean.logits.gather(1, clean.target.unsqueeze(1)).isfinite().view(-1, 1, 1, 1)
         return Explained(
             batch=clean.batch,
             network=Network(
                 classify=self.score or self.classify, explain=explain, black=self.experiment.classifier.black()
             ),
-            relevance=explain(clean.batch.x, clean.target, clean.batch.seeds),
+            relevance=explain(clean.batch.x, clean.target, clean.batch.seeds).masked_fill(~explainable, torch.nan),
             logits=clean.logits,
             scored=clean.scored,
             target=clean.target,
@@ -106,23 +115,54 @@ class Explainer:
         *,
         arithmetic: Arithmetic,
     ) -> Tensor:
-        """A method's maps (N, C, H, W) of its subject, float32 or float64, of a batch that fits."""
-        x = x.to(self.dtype)
-        if not isinstance(subject, Graph):
-            return method.thing(subject, x, target, seeds=seeds).to(self.wide)
-        return explained(method.thing, subject, x, target, seeds=seeds, arithmetic=arithmetic).to(self.wide)
+        """A method's maps (N, C, H, W) of its subject, float32 or float64, of a batch that fits.
+
+        Raises:
+            BadConfig: it returned something else.
+        """
+        x, target, seeds = x.to(self.dtype, copy=True), target.clone(), seeds.clone()
+        if isinstance(subject, Graph):
+            maps = explained(method.thing, subject, x, target, seeds=seeds, arithmetic=arithmetic)
+        else:
+            maps = method.thing(subject, x, target, seeds=seeds)
+        _check_maps(maps, x)
+        return maps.detach().to(self.wide)
 
     def subject(self, method: Named[Method], clean: Classified) -> nn.Module:
-        """What a method explains: the network, or the traced one, compared with it on the first batch."""
+        """What a method explains: the network, or the traced one, compared with it on the first batch.
+
+        Methods of this project share one; what comes from outside has a copy.
+        """
+        holder = self if is_ours(method.name, self.experiment.spec.backend) else self._lend()
         if not explains_graph(method.thing, method.name, self.experiment.spec.backend):
-            return self.module
-        if self.graph is None:
+            return holder.module
+        if holder.graph is None:
             x = clean.batch.x[:2].to(self.dtype)
-            graph = trace(self.module, x)
+            graph = trace(holder.module, x)
             if self.experiment.spec.check == "on":
-                verify(graph, self.module, x, clean.logits[:2].to(self.dtype))
-            self.graph = graph
-        return self.graph
+                verify(graph, holder.module, x, clean.logits[:2].to(self.dtype))
+            holder.graph = graph
+        return holder.graph
+
+    def _lend(self) -> Lent:
+        if self._lent is None:
+            self._lent = Lent(self.module)
+        return self._lent
+
+    @contextmanager
+    def _lending(self) -> Iterator[None]:
+        """Within it the copy of the network is in use; it is kept only if it comes back as it was.
+
+        Raises:
+            BadConfig: it was changed.
+        """
+        lent, self._lent = self._lent, None
+        yield
+        if lent and (change := lent.change()):
+            raise BadConfig(
+                f"changes the network ({change}): a method leaves it as it is, or works on a copy of its own"
+            )
+        self._lent = lent
 
     def _labels(self, samples: Sequence[Sample]) -> Tensor:
         labels = [-1 if sample.label is None else sample.label for sample in samples]
@@ -130,8 +170,17 @@ class Explainer:
 
     def _total(self, method: Method, clean: Classified) -> Tensor | None:
         """What each map should sum to, where the method says."""
+        x = clean.batch.x.clone()
 
-        def logits(x: Tensor) -> Tensor:
-            return clean.logits if x is clean.batch.x else self.classify(x)
+        def logits(asked: Tensor) -> Tensor:
+            return clean.logits.clone() if asked is x else self.classify(asked)
 
-        return method.total(logits, clean.batch.x, clean.target) if isinstance(method, Complete) else None
+        return method.total(logits, x, clean.target.clone()) if isinstance(method, Complete) else None
+
+
+def _check_maps(maps: object, x: Tensor) -> None:
+    """Whether a method returned what it is to return of images (N, C, H, W)."""
+    if isinstance(maps, Tensor) and maps.shape == x.shape and maps.is_floating_point() and maps.device == x.device:
+        return
+    found = f"{maps.dtype} {tuple(maps.shape)} on {maps.device}" if isinstance(maps, Tensor) else type(maps).__name__
+    raise BadConfig(f"returns {found}: relevance is floating point of the images' shape {tuple(x.shape)} on {x.device}")

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
+from rapbench.core.cache import refuse_unwritable
 from rapbench.core.errors import BadConfig, SpecMismatch
 from rapbench.core.types import Classifier, Dataset
 from rapbench.datasets.scenes import Scenes
@@ -50,7 +51,7 @@ def fit(
 
     Raises:
         UnsupportedLayer: the network has batch norm that cannot be folded, or additions.
-        BadConfig: too few images.
+        BadConfig: too few images, or the file cannot be written.
         SpecMismatch: the file holds other patterns.
     """
     source = {
@@ -61,6 +62,7 @@ def fit(
     }
     if file.exists():
         return _found(file, source)
+    refuse_unwritable(file.parent, "choose another --to, or another cache folder in RAPBENCH_CACHE")
     sums = moments(classifier, images, device=device, partial=_partial(file, source), progress=progress)
     patterns = Patterns.fitted(trace(classifier.module, classifier.example()), sums, source)
     _report(patterns, images)

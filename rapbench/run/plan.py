@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
+from urllib.parse import quote
 
 import torch
 
 from rapbench import __version__
-from rapbench.core.errors import SpecMismatch
+from rapbench.core.errors import BadData, SpecMismatch
 from rapbench.core.named import Named, parameters
-from rapbench.core.sources import source_digest
+from rapbench.core.sources import code_digest, source_digest
 from rapbench.core.types import Classifier, Dataset, Method, Metric
 from rapbench.methods.arithmetic import Arithmetic, Demanding
 from rapbench.models import MODELS
@@ -28,6 +30,10 @@ from rapbench.run.spec import RunSpec
 
 BLOCK_SIZE = 32
 """Images a block: what a killed run loses at most, for one method."""
+_LIBRARIES = ("captum", "zennit")
+"""Backends that are libraries, of which versions differ."""
+_IN_FILE_NAMES = " ()=,'"
+"""What stands in names of files as it is, besides letters, digits and _.-~; the rest is escaped as in an URL."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +94,11 @@ class Experiment:
         return len(self.order)
 
     @property
+    def ids(self) -> tuple[str, ...] | None:
+        """The images' ids by position; None where positions are a study's."""
+        return None if self.study else tuple(self.dataset.ids[index] for index in self.order)
+
+    @property
     def has_labels(self) -> bool:
         """Whether the images' labels are classes of the network."""
         return bool(self.dataset.label_space) and self.dataset.label_space == self.classifier.label_space
@@ -129,17 +140,26 @@ class Experiment:
             SpecMismatch: rows that are there were computed by other versions or on another device, and adding to them
                 was not allowed.
         """
-        held = {key: store.files(cell) for key, cell in self.cells.items()}
+        readable = cache(self.is_readable)  # images that could not be read are tried again
+        held = {key: store.files(cell, self.ids, readable) for key, cell in self.cells.items()}
         tasks = [left for task in self.tasks() if (left := self._left(task, held))]
         if tasks and not self.spec.allow_mixed:
-            self._refuse_mixing(held)
+            self._refuse_others(held)
         return tasks
+
+    def refuse_others(self, store: Store) -> None:
+        """Refuses a folder with rows of this run that were computed by other versions or on another device.
+
+        Raises:
+            SpecMismatch: it holds some; the message says by what.
+        """
+        self._refuse_others({key: store.files(cell) for key, cell in self.cells.items()})
 
     def is_pending(self, task: Task, store: Store) -> bool:
         """Whether a task of the plan is still to be done, as the folder is now."""
-        held = ((self.cells[task.method.label, metric.label], metric) for metric in task.metrics)
-        missing = any(not store.has(cell, self.part(task, metric)) for cell, metric in held)
-        return missing or self._maps_missing(task.method, task.block)
+        asked = [(self.cells[task.method.label, metric.label], self.part(task, metric)) for metric in task.metrics]
+        files = [store.found(cell, block) for cell, block in asked]
+        return not all(files) or self._maps_missing(task.method, task.block, filter(None, files))
 
     def part(self, task: Task, metric: Named[Metric]) -> Block:
         """The images of a task that a metric scores."""
@@ -167,7 +187,17 @@ class Experiment:
     def origin(self) -> Mapping[str, str]:
         """What numbers may depend on besides the spec."""
         cuda = self.device.type == "cuda"
-        return {**versions(), "device": torch.cuda.get_device_name(self.device) if cuda else platform.machine()}
+        library = {self.spec.backend: version(self.spec.backend)} if self.spec.backend in _LIBRARIES else {}
+        code = {"code": code_digest(self.study.thing)} if self.study else {}
+        device = torch.cuda.get_device_name(self.device) if cuda else platform.machine()
+        return {**versions(), **library, **code, **self._batch_size_that_matters, "device": device}
+
+    @property
+    def _batch_size_that_matters(self) -> Mapping[str, str]:
+        """Of explaining, where a method is computed in less than it needs: rounding then depends on it."""
+        if self.study or self.spec.precision in {"auto", "fp64"} or all(self.wanted(m) == "fp32" for m in self.methods):
+            return {}
+        return {"batch size": str(self.spec.batch_size or "usual")}
 
     @property
     def scoring_precision(self) -> str | None:
@@ -176,9 +206,21 @@ class Experiment:
         return None if own in {"same", explaining} else own
 
     def map_file(self, method: Named[Method], image_id: str) -> Path:
-        """Where `--save-maps` puts one map."""
+        """Where `--save-maps` puts one map: in a folder named after all that it depends on, under the image's id."""
         assert self.spec.save_maps is not None
-        return self.spec.save_maps / method.folder / f"{image_id}.npz"
+        return self.spec.save_maps / self._map_folders[method.label] / f"{quote(image_id, safe=_IN_FILE_NAMES)}.npz"
+
+    @cached_property
+    def _map_folders(self) -> Mapping[str, str]:
+        """Of each method: data set, network and method in words, and the digits of everything its maps depend on."""
+        found = {}
+        for method in self.methods:
+            document = self.cells[method.label, self.metrics[0].label].identity.document()
+            basis = {**{key: part for key, part in document.items() if key != "metric"}, "origin": self.origin}
+            digits = hashlib.sha256(json.dumps(basis, sort_keys=True).encode()).hexdigest()[:16]
+            names = (self.dataset_name, self.classifier.name, method.folder)
+            found[method.label] = ".".join([*(quote(name, safe=_IN_FILE_NAMES) for name in names), digits])
+        return found
 
     def arithmetic(self, method: Named[Method]) -> Arithmetic:
         """What a method is computed in; 'fp32' stands for the run's own precision."""
@@ -199,14 +241,22 @@ class Experiment:
 
     def _left(self, task: Task, held: Mapping[tuple[str, str], Mapping[int, BlockFile]]) -> Task | None:
         """A task with the metrics whose rows are missing, None where it is done."""
-        missing = tuple(
-            metric
-            for metric in task.metrics
-            if not covers(held[task.method.label, metric.label], self.part(task, metric))
-        )
-        return replace(task, metrics=missing) if missing or self._maps_missing(task.method, task.block) else None
+        files = {metric: held[task.method.label, metric.label] for metric in task.metrics}
+        missing = tuple(m for m, found in files.items() if not covers(found, self.part(task, m)))
+        there = [found[task.block.start] for m, found in files.items() if m not in missing]
+        return replace(task, metrics=missing) if missing or self._maps_missing(task.method, task.block, there) else None
 
-    def _refuse_mixing(self, held: Mapping[tuple[str, str], Mapping[int, BlockFile]]) -> None:
+    def is_readable(self, position: int) -> bool:
+        """Whether the image at a position can be read now."""
+        if position >= self.limit:  # a longer run's
+            return False
+        try:
+            self.dataset[self.order[position]]
+        except BadData:
+            return False
+        return True
+
+    def _refuse_others(self, held: Mapping[tuple[str, str], Mapping[int, BlockFile]]) -> None:
         for files in held.values():
             for file in files.values():
                 if apart := {key: there for key, there in file.origin.items() if there != self.origin.get(key)}:
@@ -214,14 +264,16 @@ class Experiment:
                     there = ", ".join(f"{key} {value}" for key, value in apart.items())
                     raise SpecMismatch(
                         f"{self.spec.out} holds rows computed by {there}; here it is {here}, and numbers may differ: "
-                        "choose another --out, or mix them with --allow-mixed"
+                        "choose another --out (or, of run, mix them by --allow-mixed)"
                     )
 
-    def _maps_missing(self, method: Named[Method], block: Block) -> bool:
+    def _maps_missing(self, method: Named[Method], block: Block, files: Iterable[BlockFile]) -> bool:
+        """Whether maps are to be saved and one is not there; an image that could not be read has none."""
         if self.spec.save_maps is None or self.study:
             return False
-        ids = (self.dataset.ids[index] for index in self.order[block.start : block.stop])
-        return not all(self.map_file(method, image_id).exists() for image_id in ids)
+        skipped = frozenset().union(*(file.skipped for file in files))
+        positions = (position for position in range(block.start, block.stop) if position not in skipped)
+        return not all(self.map_file(method, self.dataset.ids[self.order[p]]).exists() for p in positions)
 
     def _cell(self, method: Named[Method], metric: Named[Metric]) -> Cell:
         images = getattr(metric.thing, "images", None)
@@ -306,5 +358,6 @@ def candidates(experiment: Experiment) -> tuple[int, ...]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what numbers depend on."""
-    return {name: version(name) for name in ("rapbench", "torch", "torchvision", "numpy")}
+    """Versions of what numbers depend on; of this package, also the digits of its code."""
+    ours, *others = ("rapbench", "torch", "torchvision", "numpy", "pillow")
+    return {ours: version(ours), "code": code_digest(), **{name: version(name) for name in others}}

@@ -9,6 +9,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from multiprocessing import parent_process
+from multiprocessing.connection import wait
+from threading import Thread
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
@@ -16,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from rapbench.core.errors import BadData
+from rapbench.core.errors import BadConfig, BadData
 from rapbench.core.types import Classifier, Dataset, Sample
 from rapbench.results.store import Block, Incident
 
@@ -94,10 +97,27 @@ def _read(
             ahead.append(block)
             yield from range(block.start, block.stop)
 
-    stream = iter(_loader(_Images(dataset, order), positions(), readers))
+    stream = _delivered(_loader(_Images(dataset, order), positions(), readers))
     for first in stream:
         block = ahead.popleft()
         yield block, [first, *islice(stream, block.stop - block.start - 1)]
+
+
+def _delivered(loader: DataLoader[Sample | BadData]) -> Iterator[Sample | BadData]:
+    """What a loader reads.
+
+    Raises:
+        BadConfig: one of its processes is gone.
+    """
+    try:
+        yield from loader
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise BadConfig(
+            "a process that reads images was killed, as a machine does that runs out of memory: take fewer --readers; "
+            "what is done is kept"
+        ) from error
 
 
 def _loader(images: _Images, positions: Iterator[int], readers: int) -> DataLoader[Sample | BadData]:
@@ -110,7 +130,20 @@ def _loader(images: _Images, positions: Iterator[int], readers: int) -> DataLoad
         collate_fn=_same,
         multiprocessing_context="forkserver" if readers else None,
         prefetch_factor=8 if readers else None,
+        worker_init_fn=_end_with_the_run,
     )
+
+
+def _end_with_the_run(_: int) -> None:
+    """Ends this reader once the process that it reads for is gone, however that ended."""
+    run = parent_process()
+    assert run is not None
+
+    def watch() -> None:
+        wait([run.sentinel])
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
 
 
 def _loaded(block: Block, found: Sequence[Sample | BadData], experiment: Experiment) -> Loaded:

@@ -7,9 +7,8 @@ import json
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +16,7 @@ from torch import Tensor
 from rapbench.core.errors import BadConfig
 from rapbench.core.types import Sample
 from rapbench.results.claims import Claims
+from rapbench.results.seal import sealed, unsealed
 from rapbench.results.store import write_whole
 from rapbench.run.engine import Progress
 from rapbench.run.explainer import Explainer
@@ -36,11 +36,13 @@ class Scan:
         ids: the images chosen, in order.
         scanned: images looked at.
         dropped: reason -> images passed over for it.
+        unreadable: positions of those that could not be read.
     """
 
     ids: tuple[str, ...] = ()
     scanned: int = 0
     dropped: Mapping[str, int]
+    unreadable: tuple[int, ...] = ()
 
     def __str__(self) -> str:
         reasons = ", ".join(f"{count} {reason}" for reason, count in self.dropped.items())
@@ -59,20 +61,22 @@ def _unheard(_: int) -> None:
 def selected(experiment: Experiment, progress: Progress) -> tuple[Experiment, Scan]:
     """The experiment on the images that its network classifies correctly and, where boxes are known, that have some.
 
-    The list is kept in the results folder under `selections`; a scan that was stopped goes on, and of several workers
-    one scans while the others wait.
+    The list is kept in the results folder under `selections`; a scan that was stopped goes on, one that passed over an
+    image that can be read now begins anew, and of several workers one scans while the others wait.
 
     Raises:
         BadConfig: no image is left.
     """
     wanted, everything = experiment.spec.limit or len(experiment.dataset), candidates(experiment)
-    file = selection_file(experiment)
+    file, whole = selection_file(experiment), replace(experiment, order=everything)
+    if any(map(whole.is_readable, stored(file).unreadable)):
+        file.unlink(missing_ok=True)
     with Claims(experiment.spec.out / "claims") as claims:
         while len((found := stored(file)).ids) < wanted and found.scanned < len(everything):
             if not claims.take(file.name):
                 time.sleep(_POLL_SECONDS)
                 continue
-            found = _scan(replace(experiment, order=everything), stored(file), wanted, file, progress)
+            found = _scan(whole, stored(file), wanted, file, progress)
             claims.release(file.name)
     if not found.ids:
         raise BadConfig(f"no image to explain is left: {found}")
@@ -91,22 +95,23 @@ def selection_file(experiment: Experiment) -> Path:
 
 
 def stored(file: Path) -> Scan:
-    """The selection in a file; an empty one where there is none that can be read."""
-    try:
-        held: dict[str, Any] = json.loads(file.read_text())
-        return Scan(ids=tuple(held["ids"]), scanned=held["scanned"], dropped=held["dropped"])
-    except (OSError, ValueError, KeyError, TypeError):
+    """The selection in a file; an empty one where there is none, or not as it was written."""
+    held = unsealed(file)
+    if held is None:
         return Scan(dropped={})
+    return Scan(**{**held, "ids": tuple(held["ids"]), "unreadable": tuple(held["unreadable"])})
 
 
 def _scan(experiment: Experiment, done: Scan, wanted: int, file: Path, progress: Progress) -> Scan:
     assert experiment.has_labels, "checked when the spec was resolved"
     explainer = Explainer(experiment)
-    ids, dropped = list(done.ids), Counter(done.dropped)
+    ids, dropped, unreadable = list(done.ids), Counter(done.dropped), list(done.unreadable)
     rest = [block for block in blocks(experiment.limit) if block.start >= done.scanned]
     with torch.no_grad():
         for n, loaded in enumerate(read(experiment, rest), start=1):
-            dropped.update(incident.reason for incident in loaded.incidents if incident.skipped)
+            skipped = [incident for incident in loaded.incidents if incident.skipped]
+            dropped.update(incident.reason for incident in skipped)
+            unreadable += [incident.position for incident in skipped]
             clean = explainer.classified(loaded)
             for sample, target in zip(loaded.samples, clean.target.cpu() if clean else (), strict=True):
                 if reason := _fault(sample, target, needs_boxes="boxes" in experiment.dataset.provides):
@@ -114,11 +119,11 @@ def _scan(experiment: Experiment, done: Scan, wanted: int, file: Path, progress:
                 else:
                     ids.append(sample.id)
             progress(loaded.block.stop - loaded.block.start)
-            done = Scan(ids=tuple(ids), scanned=loaded.block.stop, dropped=dict(dropped))
+            scanned = loaded.block.stop
+            done = Scan(ids=tuple(ids), scanned=scanned, dropped=dict(dropped), unreadable=tuple(unreadable))
             enough = len(ids) >= wanted
             if enough or n % _SAVED_EVERY == 0 or n == len(rest):
-                content = {"ids": done.ids, "scanned": done.scanned, "dropped": done.dropped}
-                write_whole(file, json.dumps(content, indent=1).encode())
+                write_whole(file, sealed(asdict(done)))
             if enough:
                 break
     return done

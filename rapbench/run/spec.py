@@ -5,14 +5,34 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
-from rapbench.core.catalogue import nearest, split_calls
+from rapbench.backends import BACKENDS
+from rapbench.core.catalogue import nearest, parse_call, split_calls
 from rapbench.core.errors import BadConfig, DataMissing, UnknownName
+from rapbench.core.paths import typed_path
+from rapbench.core.ranges import Count, Seed
+from rapbench.datasets import DATASETS
+from rapbench.metrics import METRICS
+from rapbench.models import MODELS
+from rapbench.run.study import STUDIES
 
 Precision = Literal["auto", "fp32", "fp64", "tf32", "bf16"]
+
+
+def _as_path(value: object) -> object:
+    return typed_path(value) if isinstance(value, str) else value
+
+
+def _at_home(weights: str) -> str:
+    """A name as it is; a file below `~` by its path."""
+    return str(typed_path(weights)) if weights.startswith("~") else weights
+
+
+Name = Annotated[str, Field(min_length=1)]
+TypedPath = Annotated[Path, BeforeValidator(_as_path)]
 
 
 class RunSpec(BaseModel):
@@ -20,28 +40,28 @@ class RunSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    method: tuple[str, ...] = ("rap",)
-    model: str = "vgg16"
-    weights: str = "auto"
-    dataset: str = "scenes"
-    data_root: Path | None = None
+    method: Annotated[tuple[str, ...], Field(min_length=1)] = ("rap",)
+    model: Name = "vgg16"
+    weights: Annotated[Name, AfterValidator(_at_home)] = "auto"
+    dataset: Name = "scenes"
+    data_root: TypedPath | None = None
     metric: tuple[str, ...] = ()
-    limit: int | None = Field(default=None, ge=1)
+    limit: Count | None = None
     select: Literal["all", "correct"] = "all"
     shuffle: bool = False
-    seed: int = 0
+    seed: Seed = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    batch_size: int | None = Field(default=None, ge=1)
-    readers: int | None = Field(default=None, ge=0)
+    batch_size: Count | None = None
+    readers: int | None = Field(default=None, ge=0, le=256)
     precision: Precision = "auto"
     scoring_precision: Literal["same", "fp32", "fp64", "tf32", "bf16"] = "same"
-    backend: str = "native"
-    out: Path = Path("results/runs")
+    backend: Name = "native"
+    out: TypedPath = Path("results/runs")
     check: Literal["on", "off"] = "on"
-    save_maps: Path | None = None
+    save_maps: TypedPath | None = None
     strict: bool = False
     allow_mixed: bool = False
-    study: str | None = None
+    study: Name | None = None
 
     @property
     def held_in(self) -> str:
@@ -55,7 +75,10 @@ class RunSpec(BaseModel):
         texts = [value] if isinstance(value, str) else value
         if not isinstance(texts, (list, tuple)):
             return value
-        return tuple(dict.fromkeys(str(call) for call in split_calls([str(text) for text in texts])))
+        calls = [split_calls([str(text)]) for text in texts]
+        if not all(calls):
+            raise ValueError("a name is needed")
+        return tuple(dict.fromkeys(str(call) for named in calls for call in named))
 
     @classmethod
     def read(cls, config: Path | None, options: Mapping[str, object]) -> RunSpec:
@@ -86,9 +109,11 @@ def read_parts(
     """
     given = {k: v for k, v in options.items() if not (v is None or v is False or v in ([], ()))}
     shared = _toml(config) if isinstance(config, Path) else {**(config or {})}
-    parts = [{**part} for part in shared.pop("part", [{}])]
-    named = {str(part.pop("name", "")): part for part in parts}
     source = f"{config}: " if isinstance(config, Path) else ""
+    parts = shared.pop("part", [{}])
+    if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
+        raise BadConfig(f"{source}a part is a table of its own under [[part]]")
+    named = {str(part.get("name", "")): {k: v for k, v in part.items() if k != "name"} for part in parts}
     if len(named) < len(parts):
         raise BadConfig(f"{source}every part needs a name of its own")
     for name in names:
@@ -103,16 +128,32 @@ def _validated(values: Mapping[str, object], source: str) -> RunSpec:
         if key not in RunSpec.model_fields:
             raise BadConfig(f"{source}no setting {key!r}: {nearest(key, list(RunSpec.model_fields))}")
     try:
-        return RunSpec.model_validate(values)
+        spec = RunSpec.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        raise BadConfig(f"{'.'.join(map(str, first['loc'][:1]))}: {first['msg']}") from error
+        said = first["msg"].removeprefix("Value error, ")
+        raise BadConfig(f"{'.'.join(map(str, first['loc'][:1]))}: {said}") from error
+    _refuse_unknown(spec)
+    return spec
+
+
+def _refuse_unknown(spec: RunSpec) -> None:
+    """Answers wrong names before anything is imported that takes seconds."""
+    methods = BACKENDS.load(spec.backend)
+    MODELS.refuse_unknown(spec.model)
+    study = () if spec.study is None else (spec.study,)
+    typed = (methods, spec.method), (DATASETS, (spec.dataset,)), (METRICS, spec.metric), (STUDIES, study)
+    for catalogue, texts in typed:
+        for text in texts:
+            catalogue.refuse_unknown(parse_call(text).name)
 
 
 def _toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text())
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise DataMissing(f"no config file {path}") from error
+    except RecursionError as error:
+        raise BadConfig(f"{path}: nested too deeply") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise BadConfig(f"{path}: {error}") from error

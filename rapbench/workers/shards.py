@@ -16,7 +16,7 @@ from rapbench.core.errors import BadConfig, RapbenchError
 from rapbench.results.claims import LEASE_SECONDS, Claims
 from rapbench.results.notes import readable_notes
 from rapbench.results.store import Store, write_whole
-from rapbench.run.engine import Progress, execute
+from rapbench.run.engine import Fault, Progress, execute
 from rapbench.run.plan import Experiment, Task
 from rapbench.workers.notes import Failure, Plan, PlannedTask
 
@@ -116,15 +116,17 @@ class _Failures:
         """Of tasks that failed, now or too often before."""
         self.now: list[str] = []
 
-    def __call__(self, task: Task, error: Exception) -> None:
-        name = self._experiment.task_id(task)
+    def __call__(self, task: Task, fault: Fault) -> bool:
+        name, error = self._experiment.task_id(task), fault.error
         if isinstance(error, RapbenchError):
             raise error
-        _record(self._root, name, error)
-        self.names.append(name)
-        self.now.append(name)
+        if name not in self.now:  # by another of its metrics
+            _record(self._root, name, error)
+            self.names.append(name)
+            self.now.append(name)
         if "CUDA error" in str(error):  # the device is lost to this process
             raise error
+        return False
 
 
 def failures(root: Path, task: str) -> int:

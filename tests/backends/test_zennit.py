@@ -274,9 +274,10 @@ def test_single_precision_gives_finite_maps(name: str) -> None:
     ("call", "message"),
     [
         ("lrp_alpha_beta(alpha=2, beta=2)", "alpha - beta"),
-        ("lrp_zero(stabilizer=0)", "stabilizer must be positive"),
-        ("lrp_epsilon(epsilon=-1)", "epsilon and gamma not negative"),
-        ("lrp_gamma(gamma=-1)", "epsilon and gamma not negative"),
+        ("lrp_zero(stabilizer=0)", "stabilizer=0"),
+        ("lrp_epsilon(epsilon=-1)", "epsilon=-1"),
+        ("lrp_gamma(gamma=-1)", "gamma=-1"),
+        ("lrp_z_beta(low=1, high=0)", "low must be less than high"),
         ("lrp_a1b0(bias=innvestigate)", "bias=innvestigate"),
         ("lrp_z_plus(bias=signed)", "no parameter 'bias'"),
     ],

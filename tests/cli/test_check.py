@@ -11,7 +11,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from rapbench.cli.check import check
-from rapbench.core.errors import BadConfig, RapbenchError, UnknownName
+from rapbench.core.errors import BadConfig, RapbenchError, SpecMismatch, UnknownName
 from rapbench.report.baseline import Baseline
 
 SPEC = {
@@ -91,11 +91,21 @@ def test_a_changed_number_fails_and_an_update_takes_it(rapbench_check: Check) ->
     assert rapbench_check().exit_code == 0
 
 
-def test_what_the_results_folder_holds_is_not_computed_again(rapbench_check: Check) -> None:
+def test_numbers_are_computed_afresh_unless_rows_are_kept(rapbench_check: Check) -> None:
     write()
     assert "8/8 explanations" in rapbench_check("--update").stderr
-    assert "explanations" not in rapbench_check().stderr
-    assert "8/8 explanations" in rapbench_check("--out", "elsewhere").stderr
+    assert "8/8 explanations" in rapbench_check().stderr
+    assert {path.name for path in Path().iterdir()} == {"baseline.json"}
+    assert "8/8 explanations" in rapbench_check("--out", "kept").stderr
+    assert "explanations" not in rapbench_check("--out", "kept").stderr
+
+
+def test_rows_of_other_code_are_no_proof(rapbench_check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    write()
+    rapbench_check("--update", "--out", "kept")
+    monkeypatch.setattr("rapbench.run.plan.code_digest", lambda *_: "changed")
+    with pytest.raises(SpecMismatch, match="here it is code changed"):
+        rapbench_check("--out", "kept")
 
 
 def test_every_part_is_a_run_with_the_settings_beside_it(rapbench_check: Check) -> None:

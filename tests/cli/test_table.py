@@ -65,6 +65,21 @@ def test_a_papers_table_stands_beside_what_was_measured(stored: Command) -> None
     assert "another network, doubles:tiny (random) and another data set, doubles:Squares" in " ".join(lines)
 
 
+def test_a_papers_table_names_the_command_that_computes_what_is_missing(stored: Command) -> None:
+    told = " ".join(stored(*TABLE).out.split())
+    parts = "imagenet-vgg16,imagenet-resnet50"
+    command = f"rapbench run rap2020/table1 --part {parts}"
+    assert command in told
+    assert "--model doubles:tiny --dataset doubles:Squares --out results/runs` computes it." in told
+
+
+@pytest.mark.parametrize("methods", ["random,rap", "rap,random", "gradient"])
+def test_rows_stand_in_the_order_that_was_asked_for(stored: Command, methods: str) -> None:
+    printed = stored("table", "--method", methods).out
+    shown = [line.split()[0] for line in printed.splitlines() if line.startswith(("random ", "rap ", "gradient "))]
+    assert list(dict.fromkeys(shown)) == methods.split(",")
+
+
 def test_every_format_is_written(stored: Command) -> None:
     assert "| method | published |" in stored(*TABLE, "--format", "markdown").out
     assert "\\toprule" in stored(*TABLE, "--format", "latex").out

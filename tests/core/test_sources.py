@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shutil
 import sys
 from pathlib import Path
 
@@ -73,3 +74,26 @@ def test_the_same_text_elsewhere_is_the_same_source(folder: Path, monkeypatch: p
 @pytest.mark.parametrize("thing", [RAP, torch.nn.Linear, len, int])
 def test_our_own_and_installed_code_is_told_by_its_version(thing: object) -> None:
     assert source_digest(thing) is None
+
+
+def test_the_digits_of_this_package_follow_the_code_that_rows_rest_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import rapbench
+    from rapbench.core import sources
+
+    copy = tmp_path / "rapbench"
+    shutil.copytree(Path(rapbench.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__", "weights"))
+    monkeypatch.setattr(sources, "__file__", str(copy / "core" / "sources.py"))
+
+    def digits() -> str:
+        sources._digits_of.cache_clear()
+        return sources.code_digest()
+
+    before = digits()
+    for changed, moves in (("relprop/rules.py", True), ("metrics/segmentation.py", True), ("cli/table.py", False)):
+        with (copy / changed).open("a") as file:
+            file.write("# another\n")
+        assert (digits() != before) == moves, changed
+        before = digits()
+    sources._digits_of.cache_clear()

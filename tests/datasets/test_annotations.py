@@ -58,7 +58,10 @@ def test_a_box_needs_four_sides() -> None:
         box_edges(["1", "2", "3"], (10, 10), "here")
 
 
-@pytest.mark.parametrize("size", ["", "<width>500</width>", "<width>x</width><height>3</height>"])
+@pytest.mark.parametrize(
+    "size",
+    ["", "<width>500</width>", "<width>x</width><height>3</height>", f"<width>{'9' * 400}</width><height>3</height>"],
+)
 def test_an_xml_without_the_images_size_is_unreadable(tmp_path: Path, size: str) -> None:
     with pytest.raises(BadData, match="unreadable XML"):
         annotation(_xml(tmp_path, size=size), first_pixel=0)

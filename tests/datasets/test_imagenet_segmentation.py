@@ -254,6 +254,16 @@ def test_a_fault_spoils_its_own_sample_only(
     assert [found[index].id for index in (0, 2, 3)] == ["gtsegs-0000", "gtsegs-0002", "gtsegs-0003"]
 
 
+def test_an_array_that_claims_more_than_any_photograph_is_not_read(
+    changed: Callable[[Callable[[h5py.File], None]], ImageNetSegmentation],
+) -> None:
+    def claim(file: h5py.File) -> None:
+        file["value/img"][1, 0] = file.create_dataset("large", shape=(3, 10**6, 10**6), dtype="u1").ref
+
+    with pytest.raises(BadData, match=r"unreadable image: .*an array of shape \(3, 1000000, 1000000\)"):
+        changed(claim)[1]
+
+
 @pytest.mark.parametrize("place", ["value/img", "value/gt", "#refs#/c1"])
 def test_a_reference_to_nothing_spoils_its_own_sample_only(
     changed: Callable[[Callable[[h5py.File], None]], ImageNetSegmentation], place: str

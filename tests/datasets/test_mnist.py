@@ -94,6 +94,16 @@ def test_files_of_dimensions_beyond_any_memory_are_refused_by_their_length(tmp_p
         idx(tmp_path / "huge", 2051)
 
 
+def test_a_small_file_that_unpacks_to_more_than_any_is_read_no_further(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rapbench.datasets.mnist._MOST_BYTES", 1000)
+    write(tmp_path)
+    (tmp_path / LABELS).write_bytes(gzip.compress(header(2049, 10**6) + bytes(10**6)))
+    with pytest.raises(BadData, match="992 bytes of data, 1000000 by its header"):
+        idx(tmp_path / LABELS, 2049)
+
+
 def test_missing_files_are_told_by_name(tmp_path: Path) -> None:
     with pytest.raises(DataMissing, match=f"no {IMAGES} or {IMAGES}.gz in"):
         Mnist(data_root=tmp_path)
@@ -106,7 +116,7 @@ def test_a_network_of_another_size_and_no_digit_are_refused(tmp_path: Path) -> N
     with pytest.raises(BadConfig, match="use --model mnist_cnn"):
         Mnist(data_root=tmp_path, size=224)
     catalogue = Catalogue("dataset", {"mnist": Entry("rapbench.datasets.mnist:Mnist", "")})
-    with pytest.raises(BadConfig, match="digit must be from 0 to 9"):
+    with pytest.raises(BadConfig, match="digit=10: Input should be less than or equal to 9"):
         catalogue.build(Call("mnist", {"digit": "10"}), data_root=tmp_path)
 
 

@@ -7,7 +7,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from rapbench.core.errors import BadData
 from rapbench.datasets import photographs
@@ -50,6 +50,24 @@ def test_a_cmyk_photograph_becomes_rgb(tmp_path: Path) -> None:
     image, note = photograph(tmp_path / "a.JPEG")
     assert (image.mode, note) == ("RGB", "converted from CMYK")
     assert np.abs(np.asarray(image).astype(int) - (255, 0, 0)).max() <= 3
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_turn_that_exif_asks_for_is_noted_and_not_made(tmp_path: Path, orientation: int, mode: str) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    COLOUR.convert(mode).save(tmp_path / "a.png", exif=exif)
+    image, note = photograph(tmp_path / "a.png")
+    assert np.array_equal(image, COLOUR.convert(mode).convert("RGB"))
+    grey, turned = mode == "L", orientation != 1
+    assert note == "; ".join(["converted from grey"] * grey + ["rotated by EXIF, read as stored"] * turned)
+
+
+def test_damaged_exif_leaves_the_pixels_right(tmp_path: Path) -> None:
+    COLOUR.save(tmp_path / "a.png", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff")
+    image, note = photograph(tmp_path / "a.png")
+    assert (np.array_equal(image, COLOUR), note) == (True, "")
 
 
 def test_a_palette_is_looked_up_even_beside_transparency(tmp_path: Path) -> None:

@@ -395,8 +395,3 @@ def test_all_background_and_all_foreground_are_constant() -> None:
     x = torch.zeros(2, 3, 4, 4)
     assert (AllBackground()(nn.Identity(), x, torch.zeros(2), seeds=torch.zeros(2)) == 0).all()
     assert (AllForeground()(nn.Identity(), x, torch.zeros(2), seeds=torch.zeros(2)) == 1).all()
-
-
-def test_a_path_without_points_is_refused() -> None:
-    with pytest.raises(ValueError, match="steps"):
-        IntegratedGradients(steps=0)

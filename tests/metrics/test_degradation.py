@@ -11,9 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rapbench.core.catalogue import Call
 from rapbench.core.errors import BadConfig
 from rapbench.core.types import Explained
-from rapbench.metrics import masked
+from rapbench.metrics import METRICS, masked
 from rapbench.metrics.degradation import Degradation
 
 Explain = Callable[..., Explained]
@@ -132,8 +133,8 @@ def test_a_better_map_falls_faster(explain: Explain, weights: Tensor) -> None:
 
 @pytest.mark.parametrize("field", ["patch", "steps", "images"])
 def test_sizes_below_one_are_refused(field: str) -> None:
-    with pytest.raises(ValueError, match=f"{field} must be at least 1"):
-        Degradation(**{field: 0})
+    with pytest.raises(BadConfig, match=f"{field}=0: Input should be greater than or equal to 1"):
+        METRICS.build(Call("degradation", {field: "0"}))
 
 
 def test_more_steps_than_patches_are_refused(explain: Explain) -> None:

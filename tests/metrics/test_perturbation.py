@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from rapbench.core.catalogue import Call
 from rapbench.core.errors import BadConfig
-from rapbench.metrics import masked
+from rapbench.metrics import METRICS, masked
 from rapbench.metrics.perturbation import Perturbation
 from rapbench.report.statistics import estimate
 
@@ -292,8 +293,8 @@ def test_negative_and_zero_pixels_are_counted(explain):
 
 @pytest.mark.parametrize("field", ["pixels", "steps", "images"])
 def test_a_parameter_below_one_is_refused(field):
-    with pytest.raises(ValueError, match=f"{field} must be at least 1, not 0"):
-        Perturbation(**{field: 0})
+    with pytest.raises(BadConfig, match=f"{field}=0: Input should be greater than or equal to 1"):
+        METRICS.build(Call("perturbation", {field: "0"}))
 
 
 def test_erasing_more_pixels_than_there_are_is_refused(explain):

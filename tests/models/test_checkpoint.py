@@ -1,4 +1,9 @@
+import argparse
+import io
+import json
 import pickle
+import struct
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +13,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from rapbench.core.errors import BadWeights, DataMissing
-from rapbench.models.checkpoint import fitted, last_weight, read_state, state_digest
+from rapbench.models import load_classifier
+from rapbench.models.checkpoint import fitted, last_weight, read_state, refuse_not_finite, state_digest
 
 
 def _net(num_classes: int = 1000) -> nn.Module:
@@ -25,7 +31,7 @@ def _saved(state: dict[str, Tensor], file: Path) -> Path:
     return file
 
 
-@pytest.mark.parametrize("suffix", [".pt", ".pth", ".safetensors", ".npz"])
+@pytest.mark.parametrize("suffix", [".pt", ".pth", ".pth.tar", ".ckpt", ".bin", ".safetensors", ".npz"])
 def test_every_format_gives_the_same_tensors(tmp_path: Path, suffix: str) -> None:
     state = _net(5).state_dict()
     read = read_state(_saved(state, tmp_path / f"net{suffix}"))
@@ -45,16 +51,93 @@ def test_other_precisions_become_float32_and_counters_stay_integers(
     assert read["count"].dtype == torch.int64
 
 
-@pytest.mark.parametrize("wrapper", ["state_dict", "model"])
-def test_a_training_checkpoint_is_unwrapped(tmp_path: Path, wrapper: str) -> None:
+@pytest.mark.parametrize("holder", ["state_dict", "model_state_dict", "model", "net"])
+@pytest.mark.parametrize("wrapper", ["module.", "_orig_mod.", "_orig_mod.module.", "module._orig_mod.", ""])
+def test_a_training_checkpoint_is_unwrapped(tmp_path: Path, holder: str, wrapper: str) -> None:
     state = _net(5).state_dict()
     content = {
         "epoch": 3,
-        wrapper: {f"module.{key}": tensor for key, tensor in state.items()},
+        holder: {f"{wrapper}{key}": tensor for key, tensor in state.items()},
         "optimizer": {"lr": 0.1},
+        "args": argparse.Namespace(lr=0.1, model="net"),
     }
     torch.save(content, tmp_path / "net.pt")
     assert read_state(tmp_path / "net.pt").keys() == state.keys()
+
+
+@pytest.mark.parametrize("outer", ["model.", "net.", "model._orig_mod.", "lit.backbone."])
+def test_the_name_of_a_network_in_its_training_module_is_passed_over(tmp_path: Path, outer: str) -> None:
+    state = _net(5).state_dict()
+    torch.save({"state_dict": {outer + key: tensor for key, tensor in state.items()}}, tmp_path / "net.ckpt")
+    found = fitted(_net, read_state(tmp_path / "net.ckpt"), "file")
+    assert state_digest(found) == state_digest(fitted(_net, state, "file"))
+
+
+def test_a_network_that_has_such_a_name_itself_keeps_it() -> None:
+    def named(num_classes: int) -> nn.Module:
+        return nn.ModuleDict({"model": _net(num_classes)})
+
+    state = named(5).state_dict()
+    assert fitted(named, state, "file").state_dict().keys() == state.keys()
+
+
+def test_averaged_weights_are_weights(tmp_path: Path) -> None:
+    torch.save({"model": torch.optim.swa_utils.AveragedModel(_net(5)).state_dict()}, tmp_path / "net.pth")
+    assert read_state(tmp_path / "net.pth").keys() == _net(5).state_dict().keys()
+
+
+def test_a_whole_pickled_network_is_refused_with_the_cure(tmp_path: Path) -> None:
+    torch.save(_net(5), tmp_path / "net.pt")
+    with pytest.raises(BadWeights, match=r"holds a torch\.nn\.\S+, whose code would be run; save model\.state_dict"):
+        read_state(tmp_path / "net.pt")
+
+
+def test_weights_that_are_not_finite_are_refused_by_name() -> None:
+    net = _net(5)
+    state = net.state_dict()
+    state["1.running_var"][2] = torch.inf
+    state["0.bias"][1] = torch.nan
+    with pytest.raises(BadWeights, match=r"^net\.pt: NaN or infinity in 0\.bias, 1\.running_var$"):
+        refuse_not_finite(net, "net.pt")
+
+
+def test_a_network_with_weights_that_are_not_finite_is_not_loaded(tmp_path: Path) -> None:
+    state = load_classifier("squeezenet1_1", "random", label_space="", seed=0).module.state_dict()
+    state["classifier.1.bias"][3] = torch.nan
+    torch.save(state, tmp_path / "net.pt")
+    with pytest.raises(BadWeights, match=r"NaN or infinity in classifier\.1\.bias"):
+        load_classifier("squeezenet1_1", str(tmp_path / "net.pt"), label_space="", seed=0)
+
+
+def _claiming(file: Path, count: int) -> Path:
+    """An archive of a few bytes whose one array claims to hold more numbers than any memory."""
+    if file.suffix == ".npz":
+        header = io.BytesIO()
+        np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (count,)})
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.writestr("weight.npy", header.getvalue() + bytes(100))
+    elif file.suffix == ".safetensors":
+        entry = {"dtype": "F32", "shape": [count], "data_offsets": [0, 4 * count]}
+        text = json.dumps({"weight": entry}).encode()
+        file.write_bytes(struct.pack("<Q", len(text)) + text + bytes(100))
+    else:
+        torch.save({"weight": torch.zeros(1).expand(count)}, file)
+    return file
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors", ".pt"])
+def test_a_file_that_claims_more_than_any_memory_is_refused(tmp_path: Path, suffix: str) -> None:
+    with pytest.raises(BadWeights, match=r"cannot read weights from .*net\.\w+: [^\n]+$"):
+        read_state(_claiming(tmp_path / f"net{suffix}", 10**12))
+
+
+def test_an_archive_that_would_grow_beyond_any_network_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.savez_compressed(tmp_path / "net.npz", weight=np.zeros(10**6, np.float32))
+    monkeypatch.setattr("rapbench.models.checkpoint._MOST_BYTES", 10**6)
+    with pytest.raises(BadWeights, match="they claim"):
+        read_state(tmp_path / "net.npz")
 
 
 def test_densenet_files_of_2017_get_todays_names(tmp_path: Path) -> None:
@@ -83,8 +166,8 @@ def test_an_unreadable_file_is_one_line_about_the_file(tmp_path: Path, suffix: s
 
 
 def test_an_unknown_kind_of_file_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "net.h5").touch()
-    with pytest.raises(BadWeights, match=r"net\.h5.*\.pt, \.pth, \.safetensors, \.npz"):
+    (tmp_path / "net.h5").write_bytes(b"\x89HDF")
+    with pytest.raises(BadWeights, match=r"net\.h5.*\.pt, \.pth, .*\.safetensors, \.npz"):
         read_state(tmp_path / "net.h5")
 
 

@@ -76,6 +76,16 @@ def test_a_damaged_cache_is_told_and_never_used(cache: Path, bars, fault: str) -
         digits.trained(*bars)
 
 
+def test_a_cache_that_cannot_be_written_is_said_before_training(
+    cache: Path, bars, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(digits, "cache_folder", lambda: tmp_path / "file")
+    monkeypatch.setattr(digits, "_train", None)
+    with pytest.raises(BadConfig, match=r"cannot write into .*file \(.*\): name another folder in RAPBENCH_CACHE"):
+        digits.trained(*bars)
+
+
 def test_auto_weights_are_trained_on_what_the_data_set_offers(cache: Path, bars) -> None:
     found = load_classifier("mnist_cnn", "auto", label_space="digits", seed=5, training=lambda: bars)
     assert (found.weights, found.label_space, found.mean, found.std, found.size) == (

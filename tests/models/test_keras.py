@@ -231,3 +231,18 @@ def test_the_real_network_is_torchvisions_vgg16() -> None:
     shapes = {key: tensor.shape for key, tensor in net.state_dict().items()}
     assert shapes == {key: tensor.shape for key, tensor in theirs.state_dict().items()}
     assert {f"{name}.{kind}" for name in keras._LAYERS.values() for kind in ("weight", "bias")} == shapes.keys()
+
+
+def test_an_array_that_is_declared_and_not_written_is_lacking(tmp_path: Path) -> None:
+    with h5py.File(_saved(_weights(), tmp_path / "a.h5"), "r+") as content:
+        name = next(path for path in _paths(content) if "fc1" in path and path.endswith("W_1:0"))
+        del content[name]
+        content.create_dataset(name, shape=(10**8, 10**4), dtype="f4")
+    with pytest.raises(BadWeights, match="lacks fc1 kernel"):
+        keras_state(tmp_path / "a.h5")
+
+
+def _paths(content: h5py.File) -> list[str]:
+    paths: list[str] = []
+    content.visit(paths.append)
+    return paths

@@ -1,6 +1,8 @@
+import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -174,6 +176,18 @@ def test_a_download_is_checked_against_the_hash_in_its_name(cache: Path, monkeyp
     assert _load("mnasnet0_5", "auto").label_space == "imagenet"
     assert list(asked.values()) == ["3ffadce67e"]
     assert list(cache.iterdir()) == [cache / "mnasnet0.5_top1_67.823-3ffadce67e.pth"]
+
+
+def test_a_download_that_stalls_ends_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("rapbench.models.zoo._SECONDS_WITHOUT_A_BYTE", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/vgg16-397923af.pth"
+        published = {"IMAGENET1K_V1": SimpleNamespace(url=url)}
+        monkeypatch.setattr("rapbench.models.zoo.Architecture._published", lambda _: published)
+        with pytest.raises(DataMissing, match=r"cannot download IMAGENET1K_V1 of vgg16 \(.*timed out.*\): put vgg16"):
+            _load("vgg16", "IMAGENET1K_V1")
+    assert socket.getdefaulttimeout() is None
 
 
 @pytest.mark.parametrize("weights", ["IMAGENET1K_V3", "IMAGENET1K_FEATURES"])

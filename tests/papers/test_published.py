@@ -10,6 +10,7 @@ from stored import masks, ratios, scored
 from rapbench.papers import published
 from rapbench.papers.card import table
 from rapbench.papers.comparison import against, compared
+from rapbench.report.best import LEGEND
 from rapbench.report.formats import Document, Format, Grid, rendered
 from rapbench.report.tables import Scored
 from rapbench.results.select import Filter
@@ -17,10 +18,10 @@ from rapbench.results.select import Filter
 TABLE = table("rap2020/table1")
 
 
-def document(*cells: Scored, name: str = "rap2020/table1", **selection: str) -> Document:
+def document(*cells: Scored, name: str = "rap2020/table1", **selection: object) -> Document:
     card = table(name)
     panels = compared(card, cells, Filter(**selection))  # type: ignore[arg-type]
-    return published.document(name, card, panels, against(card, "rap"))
+    return published.document(name, card, panels, against(card, "rap"), "rapbench run --part {}".format)
 
 
 def line(grid: Grid, title: str) -> dict[str, str]:
@@ -34,10 +35,46 @@ def test_a_line_reads_published_ours_interval_difference_and_images() -> None:
     assert grid.title == "Outside-inside ratio, ALL: vgg16 (IMAGENET1K_V1) on imagenet (lower is better)"
     rap, random, missing = (line(grid, title) for title in ("RAP", "Random", "LRP α2β1"))
     assert [rap[key] for key in ("published", "ours", "95 % interval", "difference", "n", "dropped")] == [
-        *("0.252", "0.200", "[0.200, 0.200]", "-0.052", "3", "0")
+        *("0.252", "0.200*", "[0.200, 0.200]", "-0.052", "3", "0")
     ]
     assert (random["published"], random["difference"], random["minus RAP"]) == ("-", "", "+0.800")
-    assert (missing["published"], missing["ours"], missing["n"]) == ("0.616", "-", "")
+    assert (missing["published"], missing["ours"], missing["n"]) == ("0.616", "not run", "")
+
+
+def test_what_is_not_computed_is_told_from_what_is_not_published_with_the_command_that_computes_it() -> None:
+    found = document(scored("rap", ratios([0.2])), scored("gradient", ratios([0.3])))
+    ours = {row[0]: row[2] for row in found.grids[0].rows}
+    assert (ours["Gradient"], ours["LRP α2β1"], ours["PatternAttribution"]) == ("-", "not run", "not run")
+    assert line(found.grids[0], "Gradient")["published"] == "-"
+    told = found.remarks[0]
+    assert "- no such number" in told
+    parts = ",".join(part.name for part in TABLE.parts)
+    assert f"not run: not computed yet. `rapbench run --part {parts}` computes it." in told
+    assert "What PatternAttribution needs is fitted first" in told
+
+
+def test_a_complete_table_names_no_command() -> None:
+    row, column = TABLE.rows[0], TABLE.columns[0]
+    card = TABLE.model_copy(update={"rows": (row,), "columns": (column,)})
+    panels = compared(card, [scored("rap", ratios([0.2]))], Filter())
+    assert not any("rapbench" in remark for remark in published.document("", card, panels, row, str).remarks)
+
+
+def test_the_best_of_a_column_is_marked_with_a_legend_and_records_hold_numbers() -> None:
+    found = document(
+        scored("rap", ratios([0.2, 0.3] * 9)), scored("lrp_a2b1(bias=innvestigate)", ratios([0.5, 0.6] * 9))
+    )
+    assert [line(found.grids[0], title)["ours"] for title in ("RAP", "LRP α2β1")] == ["0.250*", "0.550"]
+    assert LEGEND in found.remarks
+    assert found.records[0]["value"] == pytest.approx(0.25)
+
+
+def test_the_methods_that_are_asked_for_are_the_rows_in_their_order() -> None:
+    cells = [scored(name, ratios([0.2])) for name in ("rap", "random", "input_gradient")]
+    found = document(*cells, methods=("random", "lrp_a2b1(bias=innvestigate)", "rap"))
+    assert [row[0] for row in found.grids[0].rows] == ["Random", "LRP α2β1", "RAP"]
+    without = document(*cells, methods=("input_gradient",))
+    assert line(without.grids[0], "Input*Gradient")["minus RAP"] == ""
 
 
 def test_every_column_is_shown_even_without_results() -> None:
@@ -128,6 +165,6 @@ def test_the_table_can_be_written_in_every_format(form: Format) -> None:
 def test_a_row_whose_mean_and_ranks_disagree_is_marked_and_gives_the_median_image() -> None:
     ours, reference = [0.1] * 19 + [9.0], [0.2] * 20
     grid = document(scored("rap", ratios(reference)), scored("input_gradient", ratios(ours))).grids[0]
-    assert line(grid, "Input*Gradient")["effect"].endswith("* median -0.100")
+    assert line(grid, "Input*Gradient")["effect"].endswith(", median -0.100")
     agreeing = document(scored("rap", ratios(reference)), scored("input_gradient", ratios([0.1] * 20))).grids[0]
     assert "median" not in line(agreeing, "Input*Gradient")["effect"]

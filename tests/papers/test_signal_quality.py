@@ -100,7 +100,7 @@ def test_it_prints_one_json_document(
 
 
 def test_a_parameter_out_of_range_is_refused() -> None:
-    with pytest.raises(BadConfig, match="units must be at least 1, not 0"):
+    with pytest.raises(BadConfig, match="units=0: Input should be greater than or equal to 1"):
         experiment(Path("nowhere"), study="signal_quality(units=0)")
     with pytest.raises(UnknownName, match="did you mean signal_quality"):
         experiment(Path("nowhere"), study="signal_qality")

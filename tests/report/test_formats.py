@@ -10,7 +10,7 @@ import re
 
 import pytest
 
-from rapbench.report.formats import Document, Format, Grid, interval, number, rendered
+from rapbench.report.formats import Document, Format, Grid, interval, number, printable, rendered
 
 AWKWARD = "50 % of a_b & c | #1 {x} $y$ ~z ^2 \\n <w> α1β0 `--q`"
 GRID = Grid(
@@ -46,6 +46,117 @@ def test_text_keeps_paragraphs_narrow_and_in_order() -> None:
     lines = rendered(Document(notes=("word " * 100,), remarks=("last",)), Format.TEXT).splitlines()
     assert max(map(len, lines)) <= 120
     assert lines[-1] == "last"
+
+
+WIDE = Grid(
+    title="Scores on a data set with a name, a network with a title and more words than a narrow line holds",
+    header=("method", *(f"variant{k}@threshold (higher)" for k in range(5)), "images", "dropped"),
+    rows=tuple(
+        (name, *(f"{n}.{k}00 [0.000, 1.000]" for k in range(5)), "96", "3 zero map")
+        for n, name in enumerate(("rap", "lrp_alpha_beta(alpha=2, beta=1, bias=innvestigate, batch_norm=rule)"))
+    ),
+    notes=("A note " * 30,),
+)
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100, 119])
+def test_text_fits_a_terminal_and_loses_nothing(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = rendered(Document(title=WIDE.title, notes=("word " * 100,), grids=(WIDE,)), Format.TEXT).splitlines()
+    assert max(map(len, lines)) <= columns
+    words = " ".join(lines).split()
+    assert all(words.count(word) for row in (WIDE.header, *WIDE.rows) for cell in row for word in cell.split())
+    parts = [line for line in lines if line.startswith("method")]
+    assert len(parts) == sum(line.startswith("rap ") for line in lines) > 1
+
+
+@pytest.mark.parametrize("columns", ["", "0", "400"])
+def test_text_is_as_wide_as_it_needs_where_there_is_room_or_no_terminal(
+    monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    title, *rows, _note, _ = rendered(Document(grids=(WIDE,)), Format.TEXT).splitlines()
+    assert title == WIDE.title
+    assert len(rows) == 3
+
+
+def test_a_table_that_is_split_repeats_all_that_tells_its_rows_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    rows = tuple((method, column, "x" * 12, "y" * 12) for method in ("rap", "lrp") for column in ("all", "pos"))
+    grid = Grid(title="", header=("method", "number", "ours", "theirs"), rows=rows)
+    lines = rendered(Document(grids=(grid,)), Format.TEXT).splitlines()
+    assert [line.split()[:2] for line in lines if line[:3] in {"rap", "lrp"}] == [
+        ["rap", "all"],
+        ["rap", "pos"],
+        ["lrp", "all"],
+        ["lrp", "pos"],
+    ] * 2
+
+
+HOSTILE = (
+    *(
+        "=1+1",
+        "+1",
+        "-2+3",
+        "@SUM(A1)",
+        "\t=1",
+        "\r=1",
+        "＝1",
+        "a\nb",
+        "\x1b[31mred\x1b[0m",
+        "\x9b2J",
+        "\u202egnp",
+        "\ud800",
+    ),
+    *(
+        "<b>x</b>",
+        "&lt;",
+        "a|b",
+        "*x*",
+        "_x_",
+        "~~x~~",
+        "`x`",
+        "[x](y)",
+        "$x$",
+        "%",
+        "a---b",
+        "\\input{x}",
+        "{",
+        "#1",
+        "*",
+        "[",
+    ),
+)
+
+
+def hostile(name: str) -> Document:
+    grid = Grid(title=name, header=("method", name), rows=((name, "1"), ("rap", name)), notes=(name,))
+    return Document(
+        title=name, notes=(name,), grids=(grid,), remarks=(name,), records=({"method": name, "value": 0.5},)
+    )
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=ascii)
+@pytest.mark.parametrize("form", Format)
+def test_no_name_is_a_command_in_any_format(form: Format, name: str) -> None:
+    text = rendered(hostile(name), form)
+    text.encode()
+    assert text.replace("\n", "").isprintable()
+    if form is Format.CSV:
+        (row,) = csv.DictReader(io.StringIO(text))
+        assert row["method"][0] not in "=+-@\t\r＝"
+        assert float(row["value"]) == 0.5
+    if form is Format.MARKDOWN:
+        rows = [unescaped(line) for line in text.splitlines() if line.startswith("| ")]
+        assert (rows[0][1], rows[2][0], rows[3][1]) == (printable(name),) * 3
+        assert not re.search(r"(?<!\\)(?:\\\\)*(<b|&lt|~~|\$|\*x|_x_|\[x)", text)
+    if form is Format.LATEX:
+        assert [len(re.findall(r"(?<!\\)&", row)) for row in latex_rows(text)] == [1] * 3
+        assert not any(row.startswith(("[", "*")) for row in latex_rows(text))
+        body = text.split("\n", 1)[1].replace("{!}{%", "")  # below the comment that names packages
+        assert not re.search(r"\\input|(?<!\\)[%#_]|--", body)
+    if form is Format.JSON:
+        assert json.loads(text)["results"] == [{"method": name, "value": 0.5}]
 
 
 def unescaped(row: str) -> list[str]:

@@ -5,9 +5,11 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+from threadpoolctl import threadpool_limits
 
 from rapbench.core.types import Variant
 from rapbench.metrics.segmentation import THRESHOLDS, Segmentation
+from rapbench.report import statistics
 from rapbench.report.statistics import estimate, estimates
 
 MEAN = Variant(direction="lower", statistics=lambda rows: rows[["a"]].to_numpy(), undefined={})
@@ -183,3 +185,21 @@ def test_all_variants_of_segmentation_over_ten_thousand_images_take_seconds():
     found = estimates(Segmentation().variants(signed=True), frame, seed=0)
     assert time.perf_counter() - start < 10  # half a second on a quiet core
     assert len(found) == 120
+
+
+def test_resamples_are_averaged_on_one_thread_and_the_others_are_given_back():
+    """Several threads, one of whose cores was busy, took four times as long, or forty."""
+
+    def threads():
+        return {pool["num_threads"] for pool in statistics._pools().info() if pool["user_api"] == "blas"}
+
+    class Times(np.ndarray):
+        def __getitem__(self, key):
+            seen.update(threads())
+            return np.asarray(super().__getitem__(key))
+
+    seen = set()
+    with threadpool_limits(2, user_api="blas"):
+        statistics._means(np.ones((9, 1)), np.ones((4, 9), dtype=np.uint8).view(Times))
+        assert threads() == {2}
+    assert seen == {1}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -14,7 +17,7 @@ from rapbench.core.types import Variant
 from rapbench.metrics import METRICS
 from rapbench.metrics.segmentation import THRESHOLDS, Segmentation
 from rapbench.report import tables
-from rapbench.report.formats import Format
+from rapbench.report.formats import Format, rendered
 from rapbench.report.statistics import Estimate
 from rapbench.report.tables import FIELDS, Scored, document, results, text
 from rapbench.results.store import Held, Rows
@@ -104,11 +107,11 @@ def test_every_headline_is_a_variant_of_signed_methods(name: str) -> None:
 def test_numbers_are_computed_when_they_are_looked_at_and_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
     computed: list[str] = []
 
-    def estimates(variants: Mapping[str, Variant], rows: pd.DataFrame, *, seed: int) -> dict[str, Estimate]:
+    def estimates(variants: Mapping[str, Variant], samples: object, *, seed: int) -> dict[str, Estimate]:
         computed.extend(variants)
         return dict.fromkeys(variants, Estimate(value=1.0, ci_low=None, ci_high=None, n=3, n_dropped=0, dropped={}))
 
-    monkeypatch.setattr(tables, "estimates", estimates)
+    monkeypatch.setattr(tables, "estimates_of", estimates)
     found = results(held(CELL, ROWS))
     assert not computed
     text(found)
@@ -177,3 +180,30 @@ def test_two_files_behind_one_label_are_two_rows_that_say_so() -> None:
     both = [cell("rap", digest=digest) for digest in ("a" * 64, "b" * 64)]
     (grid,) = document([r for own in both for r in results(held(own, ratios([0.5])))], Format.TEXT).grids
     assert [row[0] for row in grid.rows] == [f"rap [file {'a' * 16}]", f"rap [file {'b' * 16}]"]
+
+
+@pytest.mark.parametrize("form", Format)
+def test_a_table_of_a_run_that_has_not_ended_gives_both_numbers(form: Format) -> None:
+    asked = replace(CELL, limit=40)
+    shown = rendered(document(results(held(asked, ROWS, {"unreadable image": 2})), form), form)
+    if form in {Format.CSV, Format.JSON}:
+        records = json.loads(shown)["results"] if form is Format.JSON else csv.DictReader(io.StringIO(shown))
+        assert {(int(r["n"]), int(r["n_dropped"]), int(r["n_missing"])) for r in records} == {(3, 2, 35)}
+    else:
+        assert "3 of 40" in shown
+        assert "35 of 40 images are not computed yet" in " ".join(shown.split())
+
+
+def test_a_table_whose_rows_come_from_several_says_so() -> None:
+    def computed_by(*versions: str) -> Held:
+        return Held(cell=CELL, read=lambda: Rows(ROWS, (), tuple({"torch": v, "device": "x86_64"} for v in versions)))
+
+    assert "computed by" not in text(results(computed_by("2.11.0")))
+    both = results(computed_by("2.11.0", "2.14.1"))
+    assert "computed by torch 2.11.0, device x86_64 | torch 2.14.1, device x86_64" in text(both)
+    assert {r.document()["origin"] for r in both} == {"torch 2.11.0, device x86_64 | torch 2.14.1, device x86_64"}
+
+
+def test_what_a_label_does_not_tell_is_in_every_record() -> None:
+    keys = {r.document()["key"] for seed in (0, 1) for r in results(held(cell("rap", seed=seed), ratios([1.0])))}
+    assert len(keys) == 2

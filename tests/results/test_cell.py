@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from importlib.metadata import version
 
 import pytest
 from stored import cell
@@ -60,3 +61,18 @@ def test_what_was_not_asked_for_leaves_no_trace() -> None:
     assert Identity.parse(own.document()) == own
     shuffled = replace(own, dataset=replace(own.dataset, shuffle=True))
     assert shuffled.document()["dataset"]["shuffle"] is True
+
+
+def test_rows_tell_the_library_that_a_backend_rests_on() -> None:
+    for backend in ("captum", "zennit"):
+        experiment = prepare(RunSpec.read(None, {"method": "guided_backprop", "backend": backend, "device": "cpu"}))
+        assert experiment.origin[backend] == version(backend)
+    assert {"code", "torch", "numpy", "pillow"} <= experiment.origin.keys()
+
+
+@pytest.mark.parametrize(("method", "matters"), [("rap", True), ("gradient", False)])
+def test_rows_tell_the_batch_size_where_rounding_depends_on_it(method: str, matters: bool) -> None:
+    options = {"model": "resnet50", "method": method, "batch_size": 3, "device": "cpu"}
+    exact, rounded = (prepare(RunSpec.read(None, {**options, "precision": p})) for p in ("auto", "fp32"))
+    assert "batch size" not in exact.origin
+    assert rounded.origin.get("batch size") == ("3" if matters else None)

@@ -17,7 +17,7 @@ import pytest
 import torch
 from doubles import Counting, Hungry, Squares
 
-from rapbench.core.errors import BadConfig, BadData, SpecMismatch
+from rapbench.core.errors import BadConfig, BadData
 from rapbench.core.types import Explained
 from rapbench.metrics.outside_inside import OutsideInside
 
@@ -148,25 +148,75 @@ def test_relevance_that_is_not_finite_is_counted_and_never_averaged(run: Run) ->
 
 def test_maps_are_saved_raw_with_target_and_logit(run: Run, tmp_path: Path) -> None:
     run(limit=2, save_maps=tmp_path / "maps")
-    saved = np.load(tmp_path / "maps" / "doubles:Counting" / "square-1.npz")
+    (folder,) = (tmp_path / "maps").iterdir()
+    assert folder.name.startswith("doubles%3ASquares.doubles%3Atiny.doubles%3ACounting.")
+    saved = np.load(folder / "square-1.npz")
     assert saved["relevance"].shape == (3, 224, 224)
     assert saved["relevance"].dtype == np.float32
     assert np.isfinite(saved["logit"])
     assert 0 <= saved["target"] < 1000
     assert run(limit=2, save_maps=tmp_path / "maps")[1] == 0
-    (tmp_path / "maps" / "doubles:Counting" / "square-0.npz").unlink()
+    (folder / "square-0.npz").unlink()
     assert run(limit=2, save_maps=tmp_path / "maps")[1] == 2
 
 
-def test_a_folder_of_another_spec_is_refused(run: Run, tmp_path: Path) -> None:
-    run(limit=2)
+def test_maps_of_another_seed_or_code_are_others(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    maps = tmp_path / "maps"
+    run(limit=1, save_maps=maps)
+    run(limit=1, save_maps=maps, seed=1)
+    monkeypatch.setattr("rapbench.run.plan.code_digest", lambda *_: "changed")
+    run(limit=1, save_maps=maps, out=tmp_path / "afresh")
+    assert len(list(maps.glob("*/square-0.npz"))) == 3
+
+
+def test_each_map_has_the_logit_of_its_own_image(run: Run, tmp_path: Path) -> None:
+    run(limit=3, save_maps=tmp_path / "maps")
+    logits = {float(np.load(file)["logit"]) for file in (tmp_path / "maps").glob("*/*.npz")}
+    assert len(logits) == 3
+
+
+def test_a_map_whose_image_cannot_be_read_is_not_waited_for(run: Run, tmp_path: Path) -> None:
+    options = {"dataset": "doubles:Squares(count=3, unreadable_every=2)", "save_maps": tmp_path / "maps"}
+    assert run(**options)[1] == 3
+    assert run(**options)[1] == 0
+
+
+@pytest.mark.parametrize("name", ["../../away", "a\nb", "..", "/etc/x"])
+def test_a_map_stays_in_its_folder_whatever_its_image_is_called(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr("doubles.Squares.ids", (name,))
+    run(limit=1, dataset="doubles:Squares(count=1)", save_maps=tmp_path / "maps")
+    (file,) = (tmp_path / "maps").rglob("*.npz")
+    assert file.resolve().parent.parent == tmp_path / "maps"
+
+
+def test_a_damaged_or_edited_spec_is_restored(run: Run, tmp_path: Path) -> None:
+    whole, _ = run(limit=40)
     spec = next((tmp_path / "runs").glob("*outside_inside*/spec.json"))
-    spec.write_text(spec.read_text().replace('"seed": 0', '"seed": 1'))
-    with pytest.raises(SpecMismatch, match="holds another experiment"):
-        run(limit=40)
-    spec.write_text("{")
-    with pytest.raises(SpecMismatch, match="is not a spec"):
-        run(limit=40)
+    good = spec.read_bytes()
+    for content in (good.replace(b'"seed": 0', b'"seed": 1'), b"{", b"[" * 100_000, b"\xff"):
+        spec.write_bytes(content)
+        next(spec.parent.glob("*.parquet")).unlink()
+        assert run(limit=40)[0] == whole
+        assert spec.read_bytes() == good
+
+
+def test_an_image_that_can_be_read_again_is_tried_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = Squares.__getitem__
+
+    def faulty(self: Squares, index: int) -> object:
+        if index == 5:
+            raise BadData("missing image", "away")
+        return read(self, index)
+
+    monkeypatch.setattr(Squares, "__getitem__", faulty)
+    assert value(run(limit=40, seed=1)[0], "outside_inside", "all")["n"] == 39
+    assert run(limit=40, seed=1)[1] == 0, "it is still away"
+    monkeypatch.undo()
+    again, computed = run(limit=40, seed=1)
+    assert (value(again, "outside_inside", "all")["n"], computed) == (40, 32)
+    assert run(limit=40, seed=1) == (again, 0)
 
 
 def test_a_torn_file_is_computed_again(run: Run, tmp_path: Path) -> None:

@@ -72,6 +72,13 @@ def test_every_image_is_read_once_and_what_is_there_is_not_fitted_again(classifi
     assert relevance.shape == x.shape
 
 
+def test_a_file_that_cannot_be_written_is_said_before_an_image_is_read(classifier: Classifier, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(BadConfig, match=r"cannot write into .*file \(.*\): choose another --to"):
+        fit(classifier, images(20), tmp_path / "file" / "p.safetensors", device=CPU)
+    assert Counted.read == []
+
+
 def test_a_fit_that_was_stopped_goes_on_and_ends_in_the_same_patterns(
     classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

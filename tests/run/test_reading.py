@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from doubles import Squares
 
-from rapbench.core.errors import BadData
+from rapbench.core.errors import BadConfig, BadData
 from rapbench.core.types import Sample
 from rapbench.run.plan import Experiment, blocks
 from rapbench.run.reading import cut, inputs, read
@@ -67,3 +73,55 @@ def test_no_image_is_read_before_its_block_is_wanted(tmp_path: Path, monkeypatch
         assert found == list(range(block.stop))
         expected = torch.stack([original(experiment.dataset, n).image for n in range(block.start, block.stop)])
         assert torch.equal(x, experiment.classifier.normalised(expected))
+
+
+@pytest.mark.slow
+def test_a_reader_that_was_killed_ends_the_run_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "readers").mkdir()
+    data = f"waiting:Noted(folder={tmp_path / 'readers'}, deadly=5)"
+    experiment = squares(tmp_path, dataset=data, readers=2)
+    with pytest.raises(BadConfig, match="a process that reads images was killed"):
+        list(read(experiment, blocks(40)))
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_leaves_no_readers_behind(tmp_path: Path) -> None:
+    """Four of 650 MB each stayed for good."""
+    folder = tmp_path / "readers"
+    folder.mkdir()
+    given = [
+        "--dataset",
+        f"waiting:Noted(folder={folder}, count=400)",
+        "--model",
+        "doubles:tiny",
+        "--weights",
+        "random",
+    ]
+    given += ["--method", "center", "--metric", "guards", "--device", "cpu", "--readers", "2", "--out", str(tmp_path)]
+    run = subprocess.Popen(
+        [sys.executable, "-m", "rapbench", "run", *given], env=with_doubles(), stderr=subprocess.PIPE
+    )
+    wait_for(lambda: len(list(folder.iterdir())) == 2)
+    run.send_signal(signal.SIGKILL)
+    run.communicate()
+    wait_for(lambda: not any(map(is_running, folder.iterdir())))
+
+
+def with_doubles() -> dict[str, str]:
+    """An environment in which the modules beside the tests are found."""
+    folders = (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", ""))
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, folders))}
+
+
+def wait_for(holds: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def is_running(noted: Path) -> bool:
+    try:
+        return Path(f"/proc/{noted.name}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

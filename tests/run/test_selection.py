@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from rapbench.core.errors import BadConfig
+from rapbench.core.errors import BadConfig, BadData
+from rapbench.results.store import Store
+from rapbench.run.engine import execute
 from rapbench.run.plan import Experiment
 from rapbench.run.resolve import prepare
 from rapbench.run.selection import selected, selection_file
@@ -73,6 +75,34 @@ def test_a_torn_selection_is_made_again(hard) -> None:
     file = selection_file(first)
     file.write_text(file.read_text()[:40])
     assert selected(hard(limit=5), lambda count: None)[0].order == first.order
+
+
+def test_an_image_that_could_not_be_read_is_selected_once_it_can(
+    prepared, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    experiment = prepared(limit=4, metric="guards")
+    read = type(experiment.dataset).__getitem__
+
+    def faulty(self, index):
+        if index == 1:
+            raise BadData("missing image", "away")
+        return read(self, index)
+
+    monkeypatch.setattr(type(experiment.dataset), "__getitem__", faulty)
+    first, scan = selected(experiment, lambda count: None)
+    store = Store(first.spec.out)
+    execute(first, first.pending(store), store, lambda count: None)
+    assert scan.dropped["missing image"] == 1
+    assert selected(experiment, lambda count: None)[0].order == first.order, "it is still away"
+    monkeypatch.undo()
+    second, scan = selected(experiment, lambda count: None)
+    assert "missing image" not in scan.dropped
+    assert 1 in second.order
+    store = Store(first.spec.out)
+    execute(second, second.pending(store), store, lambda count: None)
+    assert "its rows are another's" in caplog.text
+    (held,) = Store(first.spec.out).held()
+    assert held.rows.frame["id"].to_list() == list(second.ids or ())
 
 
 def test_shuffling_depends_on_the_seed_and_keeps_prefixes(prepared) -> None:

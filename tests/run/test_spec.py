@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -179,3 +181,52 @@ def test_a_wrong_part_is_refused(tmp_path: Path, text: str, message: str) -> Non
 def test_a_command_for_one_part_refuses_several(parts: Path) -> None:
     with pytest.raises(BadConfig, match="has 2 parts"):
         RunSpec.read(parts, {})
+
+
+@pytest.mark.parametrize("setting", ["out", "data_root", "weights", "save_maps"])
+def test_a_tilde_in_a_config_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str) -> None:
+    monkeypatch.setenv("HOME", "/somewhere")
+    (tmp_path / "a.toml").write_text(f'{setting} = "~/x"')
+    assert str(getattr(RunSpec.read(tmp_path / "a.toml", {}), setting)) == "/somewhere/x"
+
+
+@pytest.mark.parametrize("setting", ["method", "metric"])
+@pytest.mark.parametrize("value", ["", " ", ",", ["rap", ""]])
+def test_a_list_without_a_name_is_refused(setting: str, value: object) -> None:
+    with pytest.raises(BadConfig, match=f"^{setting}: a name is needed$"):
+        RunSpec.read(None, {setting: value})
+
+
+@pytest.mark.parametrize(
+    "setting", ["model", "weights", "dataset", "backend", "study", "out", "data_root", "save_maps"]
+)
+def test_an_empty_value_is_refused_by_name(setting: str) -> None:
+    with pytest.raises(BadConfig, match=f"^{setting}: "):
+        RunSpec.read(None, {setting: ""})
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_bytes(b"\xef\xbb\xbflimit = 5\n")
+    assert RunSpec.read(tmp_path / "a.toml", {}).limit == 5
+
+
+@pytest.mark.parametrize("text", ["part = 5", "[part]\nlimit = 3", f"method = {'[' * 9000}"])
+def test_a_config_of_another_form_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.toml").write_text(text)
+    with pytest.raises(BadConfig, match=r"^[^\n]*a\.toml: [^\n]+$"):
+        RunSpec.read(tmp_path / "a.toml", {})
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"method": "RAP"}, {"model": "VGG16"}, {"metric": "Guards"}, {"dataset": "VOC"}, {"study": "signal"}],
+    ids=str,
+)
+def test_a_wrong_name_is_answered_before_torch_is_imported(options: dict[str, str]) -> None:
+    code = (
+        f"import sys\nfrom rapbench.core.errors import UnknownName\nfrom rapbench.run.spec import RunSpec\n"
+        f"try:\n    RunSpec.read(None, {options})\n"
+        "except UnknownName as error:\n    assert 'did you mean' in str(error)\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

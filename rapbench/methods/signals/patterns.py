@@ -149,7 +149,7 @@ class Patterns:
                 names = content.keys()
                 tensors = {key: content.get_tensor(key).clone() for key in names}  # else the file itself, mapped
             return cls._decoded(tensors, about)
-        except (SafetensorError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        except (SafetensorError, OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise BadWeights(
                 f"{file} holds no patterns: {error}; move it away, rapbench fit-patterns writes such files"
             ) from error

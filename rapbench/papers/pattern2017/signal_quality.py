@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from rapbench.core.errors import BadConfig
+from rapbench.core.ranges import Count
 from rapbench.core.seeds import image_seed
 from rapbench.core.types import Classifier, Dataset
 from rapbench.datasets.scenes import Scenes
@@ -52,13 +53,8 @@ class SignalQuality:
     signed: ClassVar[bool] = True
     block_size: ClassVar[int] = 8
 
-    positions: int = 64
-    units: int = 64
-
-    def __post_init__(self) -> None:
-        for name in ("positions", "units"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+    positions: Count = 64
+    units: Count = 64
 
     def size(self, experiment: Experiment) -> int:
         return len(_layers(experiment.classifier))
