@@ -171,9 +171,7 @@ def test_the_network_and_its_weights_stand_above_the_pictures(
 
 def test_a_photograph_is_not_explained_by_the_network_of_the_scenes_unasked(rapbench_show: Show) -> None:
     save("good.png")
-    with pytest.raises(
-        BadConfig, match=r"good.png by IMAGENET1K_V1, scenes:12 by scenes; pass one"
-    ):
+    with pytest.raises(BadConfig, match=r"good.png by IMAGENET1K_V1, scenes:12 by scenes; pass one"):
         rapbench_show("good.png", "scenes:12")
     assert "good.png: " in rapbench_show("good.png", "--weights", "scenes", "--method", "random").stdout
 
