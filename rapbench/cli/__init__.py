@@ -54,7 +54,9 @@ def _stopped(number: int, _: object) -> None:
 
 
 def _failed(message: str) -> int:
-    sys.stderr.write(f"rapbench: {' '.join(message.split())}\n")
+    line = " ".join(message.split())
+    shown = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in line)  # a name may hold escape codes
+    sys.stderr.write(f"rapbench: {shown}\n")
     return 2
 
 

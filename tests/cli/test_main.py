@@ -64,6 +64,11 @@ def test_a_folder_whose_name_is_not_utf8_is_named_in_one_line() -> None:
     assert done.stderr.count(b"\n") == 1
 
 
+def test_escape_codes_in_a_name_are_shown_and_not_sent() -> None:
+    assert ended("list", "\x1b[31mred\x07").stderr.startswith(r"rapbench: nothing is named '\x1b[31mred\x07'")
+    assert ended("table", "--out", "\x1b[31m").stderr.startswith(r"rapbench: no results in \x1b[31m")
+
+
 @pytest.mark.parametrize("importing", ["rapbench.cli.app", "pydantic", "rapbench.run.resolve"])
 def test_an_interrupt_while_modules_are_imported_is_one_line(importing: str) -> None:
     code = f"""
