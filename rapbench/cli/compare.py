@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rapbench.cli.options import DEFAULTS, AsJson, DataRoot, Dataset, Limit, Model, Weights
+from rapbench.core.stages import stage
 from rapbench.run.spec import RunSpec
 
 if TYPE_CHECKING:
@@ -31,13 +32,16 @@ def compare_backends(
     Printed is the largest relative difference of a map (L1, over images), in double precision, and why the backends'
     definitions differ where they do.
     """
+    from rapbench.cli.progress import ProgressBar
     from rapbench.doctor.compare import compare, shared
     from rapbench.run.resolve import prepare
 
     calls = shared(method or [])
     options = {"model": model, "weights": weights, "dataset": dataset, "data_root": data_root, "limit": limit}
-    experiment = prepare(RunSpec.read(None, options))
-    found = compare(experiment, calls)
+    with ProgressBar(), stage(f"loading {dataset} and {model}"):
+        experiment = prepare(RunSpec.read(None, options))
+    with ProgressBar():
+        found = list(compare(experiment, calls))
     if as_json:
         run = {"model_title": experiment.classifier.title, "dataset": dataset, "images": experiment.limit}
         typer.echo(json.dumps({"run": run, "comparisons": [comparison.document() for comparison in found]}))
