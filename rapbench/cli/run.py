@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +15,7 @@ import typer
 
 from rapbench.cli.failures import Failures, said
 from rapbench.cli.figure import drawn
-from rapbench.cli.finished import Finished, finished
+from rapbench.cli.finished import Finished, finished, unit
 from rapbench.cli.options import (
     DEFAULTS,
     METHODS,
@@ -36,6 +37,7 @@ from rapbench.cli.options import (
 )
 from rapbench.cli.preview import preview
 from rapbench.core.errors import BadConfig
+from rapbench.core.stages import stage
 from rapbench.run.spec import RunSpec
 
 if TYPE_CHECKING:
@@ -198,6 +200,7 @@ def _work(experiments: Mapping[str, Experiment], shard: str, *, as_json: bool) -
     """Does one shard and says so; 1 where a task of it failed."""
     from rapbench.cli.progress import ProgressBar
     from rapbench.results.store import Store
+    from rapbench.run.engine import work as work_of
     from rapbench.run.selection import settled
     from rapbench.workers.shards import Shard, work, written_plan
 
@@ -205,8 +208,13 @@ def _work(experiments: Mapping[str, Experiment], shard: str, *, as_json: bool) -
     experiments = {name: settled(experiment) for name, experiment in experiments.items()}
     store = Store(next(iter(experiments.values())).spec.out)
     written_plan(experiments, store.root)
-    total = sum(e.num_images(task) for e in experiments.values() for task in share.of(e.tasks()))
-    with ProgressBar(total, "images" if any(e.study for e in experiments.values()) else "explanations") as progress:
+    ahead: Counter[str] = Counter()
+    total = 0
+    for experiment in experiments.values():
+        tasks = [task for task in share.of(experiment.tasks()) if experiment.is_pending(task, store)]
+        ahead.update(work_of(experiment, tasks))
+        total += sum(map(experiment.num_images, tasks))
+    with ProgressBar(total, unit(next(iter(experiments.values()))), ahead) as progress:
         outcome = work(list(experiments.values()), share, store, progress)
     if as_json:
         typer.echo(json.dumps({"shard": f"{share.index}/{share.count}", **asdict(outcome)}))
@@ -218,13 +226,15 @@ def _work(experiments: Mapping[str, Experiment], shard: str, *, as_json: bool) -
 
 def _prepared(runs: Mapping[str, RunSpec]) -> dict[str, Experiment]:
     """Every part loaded and checked before anything is computed."""
+    from rapbench.cli.progress import ProgressBar
     from rapbench.core.errors import DataMissing
     from rapbench.run.resolve import prepare
 
     experiments = {}
     for name, spec in runs.items():
         try:
-            experiments[name] = prepare(spec)
+            with ProgressBar(), stage(f"loading {spec.dataset} and {spec.model}"):
+                experiments[name] = prepare(spec)
         except DataMissing as error:
             if not name:
                 raise

@@ -11,7 +11,7 @@ from torch import Tensor
 from rapbench.core.types import Explained
 from rapbench.methods.arithmetic import Arithmetic
 from rapbench.results.store import Block
-from rapbench.run.engine import Clock
+from rapbench.run.engine import Clock, work
 from rapbench.run.explainer import Explainer
 from rapbench.run.plan import Experiment, Study, Task
 from rapbench.run.reading import read
@@ -46,7 +46,7 @@ def probe(experiment: Experiment, tasks: list[Task]) -> list[Cost]:
     if experiment.study:
         return [_cost_of_study(experiment, experiment.study.thing, tasks)]
     explainer, clock = Explainer(experiment), Clock(experiment.device)
-    counts = _counts(experiment, tasks)
+    counts = work(experiment, tasks)
     with torch.no_grad():
         with clock("reading"):
             loaded = next(read(experiment, [Block(0, min(_PROBED, experiment.limit))]))
@@ -120,21 +120,3 @@ _BOTH: tuple[Arithmetic, Arithmetic] = ("fp32", "fp64")
 
 def _distance(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).abs().sum() / expected.abs().sum())
-
-
-def _counts(experiment: Experiment, tasks: list[Task]) -> Mapping[str, int]:
-    """How many images each stage still has to do."""
-
-    def images(some: list[Task]) -> int:
-        return sum(task.block.stop - task.block.start for task in some)
-
-    once = sum(block.stop - block.start for block in {task.block for task in tasks})
-    counts = {"reading": once, "classifying": once}
-    for method in experiment.methods:
-        counts[f"explaining by {method.label}"] = images([t for t in tasks if t.method is method])
-    for metric in experiment.metrics:
-        limit = {m.label: experiment.cells[m.label, metric.label].limit for m in experiment.methods}
-        counts[f"scoring by {metric.label}"] = sum(
-            max(0, min(t.block.stop, limit[t.method.label]) - t.block.start) for t in tasks if metric in t.metrics
-        )
-    return counts

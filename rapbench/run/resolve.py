@@ -18,6 +18,7 @@ from rapbench.core.catalogue import Call, Catalogue, parse_call
 from rapbench.core.errors import BadConfig
 from rapbench.core.files import File
 from rapbench.core.named import Named
+from rapbench.core.stages import advance, stage
 from rapbench.core.types import Classifier, Dataset, Method, Metric, Suited, Training
 from rapbench.datasets import DATASETS
 from rapbench.methods.signals.patterns import Patterns
@@ -226,5 +227,6 @@ def _with_patterns(method: Named[Method], classifier: Classifier, images: Datase
     if not _lacks_patterns(method):
         return method
     thing: Any = method.thing
-    file = File(Patterns, patterns_for(classifier, images, cache_folder() / "patterns"))
+    with stage(f"fitting patterns for {method.name}"):
+        file = File(Patterns, patterns_for(classifier, images, cache_folder() / "patterns", advance))
     return Named(method.name, replace(thing, patterns=file), given=frozenset({"patterns"}))
