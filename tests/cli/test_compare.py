@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 
 from rapbench.backends import BACKENDS, CAPTUM, NATIVE, ZENNIT, providers
 from rapbench.cli.compare import compare_backends
-from rapbench.cli.list import Kind, list_names
+from rapbench.cli.list import list_names
 from rapbench.core.errors import BadConfig, RapbenchError, UnknownName
 from rapbench.doctor.compare import largest_difference, shared
 
@@ -112,7 +112,7 @@ def test_methods_that_cannot_be_compared_are_refused(compare: Compare) -> None:
 
 
 def test_the_list_of_methods_says_which_backends_have_each(capsys: pytest.CaptureFixture[str]) -> None:
-    list_names(Kind.METHODS)
+    list_names("methods")
     printed = {line.split("  ")[0]: line for line in capsys.readouterr().out.splitlines()}
     assert list(printed) == list(providers())
     assert "  native captum zennit  " in printed["guided_backprop"]
@@ -172,8 +172,8 @@ print(NATIVE["brightness"].summary, NATIVE.load("rap").__module__)
 def test_methods_are_listed_without_importing_what_they_need(with_package: Callable[..., str]) -> None:
     code = """
 import sys
-from rapbench.cli.list import Kind, list_names
-list_names(Kind.METHODS)
+from rapbench.cli.list import list_names
+list_names("methods")
 print(sorted({"torch", "captum", "zennit", "numpy", "mylab"} & set(sys.modules)))
 """
     *listed, imported = with_package("-c", code).splitlines()
