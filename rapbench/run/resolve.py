@@ -6,6 +6,7 @@ stage refuses, it refuses in one line that says what to do; every command that t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -117,13 +118,21 @@ def network(spec: RunSpec, label_space: str, images: Dataset | None = None) -> C
     return found
 
 
-def prepare(spec: RunSpec) -> Experiment:
-    """Everything that a spec names, loaded and checked, before anything is computed."""
+def prepare(spec: RunSpec, patterns: Callable[[Classifier, Dataset], Path] | None = None) -> Experiment:
+    """Everything that a spec names, loaded and checked, before anything is computed.
+
+    Args:
+        spec: what is asked for.
+        patterns: gives the patterns that a method needs and was not given; by default they are fitted and kept.
+    """
     chosen, where = settings(spec), device(spec)
     images = dataset(spec.dataset, spec.data_root, chosen.size)
     classifier = network(spec, images.label_space, images)
     experiment = _experiment(spec, where, chosen, images, classifier)
-    return replace(experiment, methods=tuple(_with_patterns(m, classifier, images) for m in experiment.methods))
+    return replace(
+        experiment,
+        methods=tuple(_with_patterns(m, classifier, images, patterns or _fitted) for m in experiment.methods),
+    )
 
 
 def rehearse(spec: RunSpec) -> int:
@@ -222,11 +231,17 @@ def _lacks_patterns(method: Named[Method]) -> bool:
     return getattr(method.thing, "patterns", ...) is None
 
 
-def _with_patterns(method: Named[Method], classifier: Classifier, images: Dataset) -> Named[Method]:
-    """The method with patterns fitted to the network, where it needs some and was given none."""
+def _fitted(classifier: Classifier, images: Dataset) -> Path:
+    with stage("fitting patterns"):
+        return patterns_for(classifier, images, cache_folder() / "patterns", advance)
+
+
+def _with_patterns(
+    method: Named[Method], classifier: Classifier, images: Dataset, patterns: Callable[[Classifier, Dataset], Path]
+) -> Named[Method]:
+    """The method with patterns of the network, where it needs some and was given none."""
     if not _lacks_patterns(method):
         return method
     thing: Any = method.thing
-    with stage(f"fitting patterns for {method.name}"):
-        file = File(Patterns, patterns_for(classifier, images, cache_folder() / "patterns", advance))
+    file = File(Patterns, patterns(classifier, images))
     return Named(method.name, replace(thing, patterns=file), given=frozenset({"patterns"}))

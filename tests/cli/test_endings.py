@@ -116,3 +116,10 @@ def test_json_is_one_document_in_every_mode(run: Run, arguments: tuple[str, ...]
     done = run("--method", "random", "--metric", "segmentation", "--json", *arguments)
     assert done.code == 0
     assert json.loads(done.out)
+
+
+def test_a_dry_run_says_so_before_anything_is_loaded_and_stores_nothing(run: Run) -> None:
+    done = run("--method", "random", "--metric", "segmentation", "--dry-run", dataset="doubles:Unreadable")
+    assert done.err[0] == "a dry run: a few images are timed, and nothing is stored"
+    assert "to explain: 3 images" in done.out
+    assert not Path("results").exists()
