@@ -123,3 +123,11 @@ def test_a_dry_run_says_so_before_anything_is_loaded_and_stores_nothing(run: Run
     assert done.err[0] == "a dry run: a few images are timed, and nothing is stored"
     assert "to explain: 3 images" in done.out
     assert not Path("results").exists()
+
+
+def test_rows_of_other_code_are_said_to_be_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("--method", "random")
+    assert "computed by" not in run("--method", "random").out
+    monkeypatch.setattr("rapbench.run.plan.code_digest", lambda *_: "changed")
+    again = run("--method", "random")
+    assert "here it is code changed: another --out computes afresh" in again.out
