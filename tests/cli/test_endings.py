@@ -26,6 +26,7 @@ Run = Callable[..., Printed]
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
     """Runs three bright squares through a tiny network; what it printed, progress left out."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("rapbench.cli.progress._SECONDS_WORTH_A_LINE", 1e6)
     given = ["--model", "doubles:tiny", "--weights", "random", "--device", "cpu", "--limit", "3"]
 
     def once(*arguments: str, dataset: str = "doubles:Squares") -> Printed:
