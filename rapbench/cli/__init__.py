@@ -46,15 +46,20 @@ def _exit_code() -> int:
 
 
 def _stopped(number: int, _: object) -> None:
-    """Leaves as after an error, so that claimed work is given back; the same signal once more ends at once."""
-    signal.signal(number, signal.SIG_DFL)
+    """Leaves as after an error, so that claimed work is given back.
+
+    A second interrupt ends at once; a second signal of a scheduler, which may send several, changes nothing.
+    """
+    signal.signal(number, signal.SIG_DFL if number == signal.SIGINT else signal.SIG_IGN)
     told = _STOPS[signal.Signals(number)]
     sys.stderr.write(f"rapbench: {told}; what is done is kept, the same command goes on from there\n")
     sys.exit(128 + number)
 
 
 def _failed(message: str) -> int:
-    sys.stderr.write(f"rapbench: {' '.join(message.split())}\n")
+    line = " ".join(message.split())
+    shown = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in line)  # a name may hold escape codes
+    sys.stderr.write(f"rapbench: {shown}\n")
     return 2
 
 

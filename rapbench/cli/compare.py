@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rapbench.cli.options import DEFAULTS, AsJson, DataRoot, Dataset, Limit, Model, Weights
+from rapbench.core.stages import stage
 from rapbench.run.spec import RunSpec
 
 if TYPE_CHECKING:
@@ -34,12 +35,15 @@ def compare_backends(
     options = {"model": model, "weights": weights, "dataset": dataset, "data_root": data_root, "limit": limit}
     spec = RunSpec.read(None, options)
 
+    from rapbench.cli.progress import ProgressBar
     from rapbench.doctor.compare import compare, shared
     from rapbench.run.resolve import prepare
 
     calls = shared(method or [])
-    experiment = prepare(spec)
-    found = compare(experiment, calls)
+    with ProgressBar(), stage(f"loading {dataset} and {model}"):
+        experiment = prepare(spec)
+    with ProgressBar():
+        found = list(compare(experiment, calls))
     if as_json:
         run = {"model_title": experiment.classifier.title, "dataset": dataset, "images": experiment.limit}
         typer.echo(json.dumps({"run": run, "comparisons": [comparison.document() for comparison in found]}))

@@ -112,8 +112,10 @@ def _kind(name: str, order: str | None) -> FigureKind:
 
 def _example(held: list[Held], metric: str, image_id: str, data_root: Path | None) -> Drawing:
     from rapbench.core.errors import BadConfig
+    from rapbench.papers.comparison import refuse_several
     from rapbench.papers.deeplift2017.example import example
 
     if metric != "digit_conversion":
         raise BadConfig(f"--example belongs to figures of digit_conversion, not of {metric}")
+    refuse_several([one.cell for one in held], "the example")
     return example(held, data_root, image_id)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rapbench.cli import skipped
 from rapbench.cli.failures import said
+from rapbench.core.stages import stage
 
 if TYPE_CHECKING:
     from rapbench.cli.failures import Failures
@@ -77,6 +78,7 @@ class Finished:
             f"{self.explanations} explanations in {self.seconds:.1f} s{_shares(self.stages)}"
             if self.explanations
             else _nothing_left(out),
+            self._foreign(),
             _guards(self.results) if self.results else "",
             *(
                 f"precision: on the first image, the map of {method} is {distance:.0e} (L1) from float64's, and rows "
@@ -85,6 +87,18 @@ class Finished:
             ),
         ]
         return "\n".join(filter(None, lines)) + (f"\n\n{text(self.results)}" if self.results else "")
+
+    def _foreign(self) -> str:
+        """That rows which were found are of other code or libraries; empty where none are."""
+        here = self.experiment.origin
+        origins = [origin for result in self.results for origin in result.origins]
+        apart = {f"{key} {value}": key for origin in origins for key, value in origin.items() if here.get(key) != value}
+        now = ", ".join(f"{key} {here.get(key)}" for key in dict.fromkeys(apart.values()))
+        return (
+            f"rows were computed by {', '.join(apart)}; here it is {now}: another --out computes afresh"
+            if apart
+            else ""
+        )
 
 
 def finished(experiment: Experiment, failures: Failures | None = None) -> Finished:
@@ -100,7 +114,7 @@ def finished(experiment: Experiment, failures: Failures | None = None) -> Finish
     from rapbench.cli.progress import ProgressBar
     from rapbench.doctor.probe import residuals
     from rapbench.results.store import Store
-    from rapbench.run.engine import execute, reraised
+    from rapbench.run.engine import execute, reraised, work
     from rapbench.run.plan import candidates
     from rapbench.run.selection import selected
 
@@ -111,14 +125,17 @@ def finished(experiment: Experiment, failures: Failures | None = None) -> Finish
             f"{experiment.classifier.title}: no image counts as misclassified"
         )
     if experiment.spec.select == "correct":
-        with ProgressBar(len(candidates(experiment))) as progress:
+        count = len(candidates(experiment))
+        with ProgressBar(count) as progress, stage("selecting images", count):
             experiment, selection = selected(experiment, progress)
     store = Store(experiment.spec.out)
     tasks = experiment.pending(store)
     total = sum(experiment.num_images(task) for task in tasks)
-    with ProgressBar(total, "images" if experiment.study else "explanations") as progress:
+    with ProgressBar(total, unit(experiment), work(experiment, tasks)) as progress:
         stages = execute(experiment, tasks, store, progress, failed=reraised if failures is None else failures)
     worked = _without(experiment, failures or {})
+    with ProgressBar(), stage("comparing the first image's maps with float64"):
+        apart = residuals(worked)
     rows = _whole(worked, store)
     skipped.note(rows, experiment)
     return Finished(
@@ -127,11 +144,16 @@ def finished(experiment: Experiment, failures: Failures | None = None) -> Finish
         explanations=total,
         seconds=time.monotonic() - started,
         stages=stages,
-        residuals=residuals(worked),
+        residuals=apart,
         rows=rows,
         results=collected(worked, store),
         failures=dict(failures or {}),
     )
+
+
+def unit(experiment: Experiment) -> str:
+    """What progress counts: explanations, or the images that a study reads."""
+    return "images" if experiment.study else "explanations"
 
 
 def _nothing_left(out: Path) -> str:
@@ -150,8 +172,8 @@ def _without(experiment: Experiment, failed: Collection[str]) -> Experiment:
 def _shares(stages: Mapping[str, float]) -> str:
     """What share of the time each kind of stage took."""
     kinds: Counter[str] = Counter()
-    for stage, seconds in stages.items():
-        kinds[stage.partition(" by ")[0]] += seconds  # type: ignore[assignment]
+    for name, seconds in stages.items():
+        kinds[name.partition(" by ")[0]] += seconds  # type: ignore[assignment]
     whole = sum(kinds.values())
     return f" ({', '.join(f'{kind} {100 * s / whole:.0f} %' for kind, s in kinds.items())})" if whole else ""
 

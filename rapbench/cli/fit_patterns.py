@@ -32,17 +32,19 @@ def fit_patterns(
 
     from rapbench.cli.progress import ProgressBar
     from rapbench.core.catalogue import Call
+    from rapbench.core.stages import stage
     from rapbench.run.fit import fit
     from rapbench.run.reading import Images
     from rapbench.run.resolve import prepare
 
-    experiment = prepare(spec)
+    with ProgressBar(), stage(f"loading {dataset} and {model}"):
+        experiment = prepare(spec)
     count = min(limit or len(experiment.dataset), len(experiment.dataset))
     classifier = experiment.classifier
     names = (classifier.name.rpartition(":")[2], classifier.weights, experiment.dataset_name.rpartition(":")[2])
     file = to or Path("patterns") / f"{'-'.join(names)}-{count}.safetensors"
     images = Images(dataset=experiment.dataset, name=dataset, stop=count)
-    with ProgressBar(count) as progress:
+    with ProgressBar(count) as progress, stage("fitting patterns"):
         patterns = fit(classifier, images, file, device=experiment.device, progress=progress)
     units = sum(len(tensor) for tensor in patterns.tensors["a"].values())
     typer.echo(

@@ -43,17 +43,35 @@ def picture(text: str, *, size: int, data_root: Path | None) -> Picture:
         UnknownName: no such data set.
         BadConfig: the data set has no such index.
     """
-    found = None if Path(text).exists() else _OF_A_DATASET.fullmatch(text)
+    found = _of_a_dataset(text)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")  # damaged EXIF fields leave the pixels right
         return _of_dataset(text, found[1], int(found[2]), size, data_root) if found else _of_file(text, size)
+
+
+def refuse_unknown(text: str) -> None:
+    """Answers a wrong name of a data set before anything is imported that takes seconds.
+
+    Raises:
+        UnknownName: no such data set.
+    """
+    from rapbench.core.catalogue import parse_call
+    from rapbench.datasets import DATASETS
+
+    if found := _of_a_dataset(text):
+        DATASETS.refuse_unknown(parse_call(found[1]).name)
+
+
+def _of_a_dataset(text: str) -> re.Match[str] | None:
+    """Data set and index, unless there is a file of that name."""
+    return None if Path(text).expanduser().exists() else _OF_A_DATASET.fullmatch(text)
 
 
 def _of_file(text: str, size: int) -> Picture:
     from rapbench.datasets.geometry import view
     from rapbench.datasets.photographs import photograph
 
-    photo, note = photograph(Path(text))
+    photo, note = photograph(Path(text).expanduser())
     return Picture(name=text, id=text, image=view("squash", photo.size, size).image(photo), note=note)
 
 

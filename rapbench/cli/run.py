@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +16,7 @@ import typer
 
 from rapbench.cli.failures import Failures, said
 from rapbench.cli.figure import drawn
-from rapbench.cli.finished import Finished, finished
+from rapbench.cli.finished import Finished, finished, unit
 from rapbench.cli.options import (
     DEFAULTS,
     METHODS,
@@ -34,8 +36,9 @@ from rapbench.cli.options import (
     specs,
     typed,
 )
-from rapbench.cli.preview import preview
+from rapbench.cli.preview import Preview, preview
 from rapbench.core.errors import BadConfig
+from rapbench.core.stages import stage
 from rapbench.run.spec import RunSpec
 
 if TYPE_CHECKING:
@@ -116,13 +119,15 @@ def run(
     """
     if sweep and exhibit is None:
         raise BadConfig("--sweep belongs to a paper's table: rapbench run rap2020/table1 --sweep")
-    experiments = _prepared(specs(context))
+    runs = specs(context)
     if dry_run:
-        previews = {name: preview(experiment) for name, experiment in experiments.items()}
+        said("a dry run: a few images are timed, and nothing is stored")
+        previews = _previewed(runs)
         texts = [_headed(name, shown.text()) for name, shown in previews.items()]
         whole = _joined({name: shown.document() for name, shown in previews.items()})
         typer.echo(json.dumps(whole) if as_json else "\n\n".join(texts))
         return
+    experiments = _prepared(runs)
     if shard is not None:
         raise typer.Exit(_work(experiments, shard, as_json=as_json))
     if workers is not None:
@@ -198,6 +203,7 @@ def _work(experiments: Mapping[str, Experiment], shard: str, *, as_json: bool) -
     """Does one shard and says so; 1 where a task of it failed."""
     from rapbench.cli.progress import ProgressBar
     from rapbench.results.store import Store
+    from rapbench.run.engine import work as work_of
     from rapbench.run.selection import settled
     from rapbench.workers.shards import Shard, work, written_plan
 
@@ -205,8 +211,13 @@ def _work(experiments: Mapping[str, Experiment], shard: str, *, as_json: bool) -
     experiments = {name: settled(experiment) for name, experiment in experiments.items()}
     store = Store(next(iter(experiments.values())).spec.out)
     written_plan(experiments, store.root)
-    total = sum(e.num_images(task) for e in experiments.values() for task in share.of(e.tasks()))
-    with ProgressBar(total, "images" if any(e.study for e in experiments.values()) else "explanations") as progress:
+    ahead: Counter[str] = Counter()
+    total = 0
+    for experiment in experiments.values():
+        tasks = [task for task in share.of(experiment.tasks()) if experiment.is_pending(task, store)]
+        ahead.update(work_of(experiment, tasks))
+        total += sum(map(experiment.num_images, tasks))
+    with ProgressBar(total, unit(next(iter(experiments.values()))), ahead) as progress:
         outcome = work(list(experiments.values()), share, store, progress)
     if as_json:
         typer.echo(json.dumps({"shard": f"{share.index}/{share.count}", **asdict(outcome)}))
@@ -218,21 +229,43 @@ def _work(experiments: Mapping[str, Experiment], shard: str, *, as_json: bool) -
 
 def _prepared(runs: Mapping[str, RunSpec]) -> dict[str, Experiment]:
     """Every part loaded and checked before anything is computed."""
-    from rapbench.core.errors import DataMissing
     from rapbench.run.resolve import prepare
 
     experiments = {}
     for name, spec in runs.items():
-        try:
+        with _loading(name, runs):
             experiments[name] = prepare(spec)
-        except DataMissing as error:
-            if not name:
-                raise
-            others = ",".join(other for other in runs if other != name)
-            raise DataMissing(
-                f"part {name}: {error}" + (f" (--part {others} leaves it out)" if others else "")
-            ) from error
     return experiments
+
+
+def _previewed(runs: Mapping[str, RunSpec]) -> dict[str, Preview]:
+    """What every part would do; parts of one network are timed together."""
+    from rapbench.doctor.probe import Measured
+    from rapbench.run.rehearsal import rehearsed
+
+    measured, previews = Measured(), {}
+    for name, spec in runs.items():
+        with ExitStack() as stack:
+            with _loading(name, runs):
+                rehearsal = stack.enter_context(rehearsed(spec))
+            previews[name] = preview(rehearsal, measured)
+    return previews
+
+
+@contextmanager
+def _loading(name: str, runs: Mapping[str, RunSpec]) -> Iterator[None]:
+    """Says what of a part is loaded; where its data is missing, also which parts have theirs."""
+    from rapbench.cli.progress import ProgressBar
+    from rapbench.core.errors import DataMissing
+
+    try:
+        with ProgressBar(), stage(f"loading {runs[name].dataset} and {runs[name].model}"):
+            yield
+    except DataMissing as error:
+        if not name:
+            raise
+        others = ",".join(other for other in runs if other != name)
+        raise DataMissing(f"part {name}: {error}" + (f" (--part {others} leaves it out)" if others else "")) from error
 
 
 def _headed(name: str, text: str) -> str:

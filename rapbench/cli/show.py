@@ -37,33 +37,77 @@ def show(
     backend: Backend = DEFAULTS.backend,
     data_root: DataRoot = DEFAULTS.data_root,
     seed: Seed = DEFAULTS.seed,
+    scale: Annotated[
+        str, typer.Option(help="Where a map's colours end: max, or a percentile of its magnitudes, for example 99.")
+    ] = "max",
     to: Annotated[Path, typer.Option(parser=path, help="File to write: .png, .svg or .pdf.")] = Path("heatmaps.png"),
 ) -> None:
     """Draw heatmaps beside the pictures that they explain: red speaks for the class, blue against it.
 
-    Each map is the relevance summed over channels, on a scale of its own that is symmetric about zero.
+    Each map is the relevance summed over channels, on a scale of its own that is symmetric about zero. Picture files
+    are photographs: without --weights they are explained by a network of photographs.
     """
-    from rapbench.cli.pictures import picture
+    from rapbench.cli.pictures import picture, refuse_unknown
+
+    spec = RunSpec.read(None, {"method": method, "model": model, "weights": weights, "backend": backend, "seed": seed})
+    percentile = _percentile(scale)
+    for text in images:
+        refuse_unknown(text)
+
     from rapbench.report.figures import form_of, label, rendered
     from rapbench.report.heatmaps import heatmaps
     from rapbench.results.store import write_whole
     from rapbench.run import resolve
 
     form = form_of(to)
-    spec = RunSpec.read(None, {"method": method, "model": model, "weights": weights, "backend": backend, "seed": seed})
     chosen = resolve.settings(spec)
     methods = {label(method.thing.title, method.label, backend): method.thing for method in chosen.methods}
     pictures = [picture(text, size=chosen.size, data_root=data_root) for text in images]
-    space = next((shown.label_space for shown in pictures if shown.label_space), "")
-    classifier = resolve.network(spec, space)
+    if weights == "auto":
+        _refuse_several_weights(spec, pictures)
+    classifier = resolve.network(spec, pictures[0].label_space)
     rows: list[Row] = []
     for shown in pictures:
         clean = _clean(classifier, shown, target, seed)
         note = f" ({shown.note})" if shown.note else ""
         typer.echo(f"{shown.name}: {', '.join(clean.caption)}{note}")
         rows += _layer_rows(clean, methods) if layers else [_row(clean, methods)]
-    write_whole(to, rendered(heatmaps(rows), form))
+    write_whole(to, rendered(heatmaps(rows, classifier.title, percentile), form))
     typer.echo(to)
+
+
+def _percentile(scale: str) -> float:
+    """Where the colours of a map end, as a percentile of its magnitudes.
+
+    Raises:
+        BadConfig: neither max nor a percentile.
+    """
+    from rapbench.core.errors import BadConfig
+
+    try:
+        percentile = 100.0 if scale == "max" else float(scale)
+    except ValueError:
+        percentile = 0.0
+    if not 0 < percentile <= 100:
+        raise BadConfig(f"--scale {scale}: pass max, or a percentile above 0 and up to 100")
+    return percentile
+
+
+def _refuse_several_weights(spec: RunSpec, pictures: Sequence[Picture]) -> None:
+    """One figure is of one network: what would be explained by other weights is to be shown apart.
+
+    Raises:
+        BadConfig: pictures of several kinds, for which 'auto' stands for several weights.
+    """
+    from rapbench.core.errors import BadConfig
+    from rapbench.models import family
+
+    usual = {family(spec.model).default_weights(shown.label_space): shown.name for shown in pictures}
+    if len(usual) > 1:
+        told = ", ".join(f"{name} by {weights}" for weights, name in usual.items())
+        raise BadConfig(
+            f"one figure is of one network, and these are explained by several: {told}; pass one of them as --weights"
+        )
 
 
 @dataclass(frozen=True)

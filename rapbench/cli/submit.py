@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -67,8 +68,11 @@ def submit(
     _make(job.folder, config)
     if print_script:
         typer.echo(script, nl=False)
-    else:
-        typer.echo(f"job {jobs.queued(job)}: {job.shards} shards; rapbench status --out {out} shows how far they are")
+        return
+    number = jobs.queued(job)
+    text = f"job {number}: {job.shards} shards; rapbench status --out {out} shows how far they are"
+    document = {"job": number, "shards": job.shards, "out": str(out)}
+    typer.echo(json.dumps(document) if options.params["as_json"] else text)
 
 
 def _job(context: typer.Context, runs: Mapping[str, RunSpec], config: Path | None, folder: Path) -> Job:

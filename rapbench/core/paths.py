@@ -12,17 +12,18 @@ def typed_path(text: str | Path) -> Path:
     """The path that was meant: `~` is the home folder.
 
     Raises:
-        ValueError: it is empty, or one that this system cannot have or look at.
+        ValueError: it is empty, not in UTF-8, which not every library can open, or one that this system cannot have.
     """
-    if not str(text) or "\0" in str(text):
-        raise ValueError(f"a path is needed, not {str(text)!r}")
+    name = str(text)
+    if not name or "\0" in name or name.encode(errors="replace").decode() != name:
+        raise ValueError(f"a path in UTF-8 is needed, not {name!r}")
     try:
-        path = Path(text).expanduser()
+        path = Path(name).expanduser()
         path.exists()
     except OSError as error:
-        raise ValueError(f"{error.strerror}: {str(text)[:80]}") from error
+        raise ValueError(f"{error.strerror}: {name[:80]}") from error
     except RuntimeError as error:  # of a user who is not known here
-        raise ValueError(f"{error} {text}") from error
+        raise ValueError(f"{error} {name}") from error
     return path
 
 

@@ -362,8 +362,9 @@ class Metric(Protocol):
     the numbers that can be computed from them. Columns are (N,) or (N, L), on any device. Rows passed to a variant also
     hold `index`, `id`, `label` (-1 where unknown) and `target`.
 
-    A metric of the catalogue that costs much and tells little more than others says `only_when_asked = True`; one whose
-    parameters depend on the run where nobody chooses them says which in `suited`, as `Suited` has it.
+    One that asks `Network.explain` for more maps says `explains = True`, as not every method has them. One of the
+    catalogue that costs much and tells little more than others says `only_when_asked = True`; one whose parameters
+    depend on the run where nobody chooses them says which in `suited`, as `Suited` has it.
     """
 
     needs: ClassVar[frozenset[Need]]

@@ -14,6 +14,7 @@ from rapbench.backends import BACKENDS, providers
 from rapbench.core.catalogue import Call, nearest, split_calls
 from rapbench.core.errors import BadConfig, RapbenchError, UnknownName
 from rapbench.core.seeds import image_seed
+from rapbench.core.stages import stage
 from rapbench.core.types import Method
 from rapbench.run.batches import Batches
 from rapbench.run.plan import Experiment
@@ -94,7 +95,8 @@ def _explained(
 ) -> _Explained:
     try:
         method: Method = BACKENDS.load(backend).build(call)
-        relevance = batches.map(lambda x, target, seeds: method(model, x, target, seeds=seeds), *images)
+        with stage(f"explaining by {call}", len(images[0]), of=backend):
+            relevance = batches.map(lambda x, target, seeds: method(model, x, target, seeds=seeds), *images)
     except RapbenchError as error:
         return _Explained(None, str(error), "")
     return _Explained(relevance, "", getattr(method, "differs", ""))

@@ -12,10 +12,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
-from tqdm import tqdm
 
 from rapbench.core.cache import cache_folder, refuse_unwritable
 from rapbench.core.errors import BadConfig, BadWeights
+from rapbench.core.stages import advance, stage
 from rapbench.core.types import Classifier, Training
 from rapbench.models.checkpoint import fitted, read_state, state_digest
 from rapbench.models.zoo import Architecture
@@ -133,17 +133,18 @@ def _save(module: nn.Module, file: Path) -> None:
 
 def _train(images: Tensor, labels: Tensor) -> nn.Module:
     """Adam with a rate that falls to 0, on shuffled batches, in float32 on the CPU."""
-    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+    steps = max(_EPOCHS * len(labels) // _BATCH, _FEWEST_STEPS)
+    with torch.random.fork_rng(devices=[]), torch.enable_grad(), stage("training mnist_cnn", steps * _BATCH):
         torch.manual_seed(_SEED)
         module = mnist_cnn()
-        steps = max(_EPOCHS * len(labels) // _BATCH, _FEWEST_STEPS)
         optimiser = torch.optim.Adam(module.parameters(), lr=1e-3)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
         order = torch.cat([torch.randperm(len(labels)) for _ in range(1 + steps * _BATCH // len(labels))])
-        for step in tqdm(range(steps), desc="training mnist_cnn", disable=None):
+        for step in range(steps):
             some = order[step * _BATCH : (step + 1) * _BATCH]
             optimiser.zero_grad()
             torch.autograd.backward(functional.cross_entropy(module(images[some].float() / 255), labels[some]))
             optimiser.step()
             schedule.step()
+            advance(_BATCH)
     return module.eval()

@@ -106,7 +106,7 @@ def _panel(table: Table, column: Column, cells: Sequence[Scored], wanted: Filter
         if (call := table.call(row, part))
     }
     found = [one.cell for some in matched.values() for one in some]
-    _check_one(found, part)
+    refuse_several(found, f"{part.model} on {part.dataset}")
     _check_unique(matched, part)
     entries = [
         Entry(
@@ -145,16 +145,27 @@ def _check_unique(matched: Mapping[str, list[Scored]], part: Part) -> None:
             raise BadConfig(f"{' and '.join(labels)} of {where} are one row: keep them in folders of their own, --out")
 
 
-def _check_one(cells: Sequence[Cell], part: Part) -> None:
-    """What an option can narrow is told first: the rest, such as a digest of weights, mostly follows from it."""
-    apart, dataset = differing(cells), parse_call(part.dataset).name
-    narrowing = {key: asking for key, values in apart.items() if (asking := option(key, values[0], dataset))}
+def refuse_several(cells: Sequence[Cell], what: str) -> None:
+    """Refuses cells of several settings where one is wanted.
+
+    What an option can narrow is told first: the rest, such as a digest of weights, mostly follows from it.
+
+    Raises:
+        BadConfig: they differ in more than method and metric; the message says how to choose.
+    """
+    apart = differing(cells)
+    narrowing = {key: asking for key, values in apart.items() if (asking := _asking(key, values[0], cells[0]))}
     told = [f"{key} ({', '.join(values)})" for key, values in apart.items() if key in narrowing or not narrowing]
     if told:
         cure = (
             f"narrow with {' '.join(narrowing.values())}" if narrowing else "keep them in folders of their own, --out"
         )
-        raise BadConfig(f"several results of {part.model} on {part.dataset} differ in {', '.join(told)}: {cure}")
+        raise BadConfig(f"several results of {what} differ in {', '.join(told)}: {cure}")
+
+
+def _asking(key: str, value: str, cell: Cell) -> str:
+    names = {"model.name": "--model", "dataset.name": "--dataset"}
+    return f"{names[key]} {value}" if key in names else option(key, value, cell.identity.dataset.name)
 
 
 def differences(panel: Panel, reference: Row) -> list[Paired | None]:

@@ -155,13 +155,13 @@ class Baseline(BaseModel):
             BadConfig: it holds something else.
         """
         try:
-            return cls.model_validate(json.loads(path.read_text()))
+            return cls.model_validate(json.loads(path.read_text(encoding="utf-8-sig")))
         except FileNotFoundError as error:
             raise DataMissing(f"no baseline {path}: write one that holds a spec, then --update") from error
         except ValidationError as error:
             first = error.errors()[0]
             raise BadConfig(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, RecursionError) as error:
             raise BadConfig(f"{path}: {error}") from error
 
     def text(self) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,8 @@ from rapbench.core.rows import vectors
 from rapbench.methods import METHODS, is_control
 from rapbench.metrics import METRICS
 from rapbench.models import MODELS
-from rapbench.report.figures import COLOURS, GREY, Drawing, bare, called, styled
+from rapbench.report.figures import GREY, Drawing, bare, called, colour, place, styled
+from rapbench.report.formats import printable
 from rapbench.report.statistics import sound
 from rapbench.report.tables import measured_on
 from rapbench.results.select import Group, grouped
@@ -35,6 +37,9 @@ _MARKERS = "os^DvPX*<>p"
 _GREY_DASHES: tuple[Any, ...] = ((0, (4, 2)), (0, (1, 1.5)), (0, (6, 1.5, 1, 1.5)), (0, (2, 1, 2, 3)), (0, (8, 3)))
 _COLUMN_INCHES = 3.3
 """Width of a column of a two-column page; a figure of two panels takes both columns."""
+_HANDLE_INCHES, _LETTER_INCHES = 0.45, 0.055
+"""Width of a line in the legend, and of a letter behind it."""
+_TITLE_LETTERS = 50
 _METRIC_OF_ORDER = {"lerf": "lerf_aopc_accuracy", "morf": "morf_aopc_accuracy"}
 
 
@@ -141,12 +146,12 @@ def drawings(
         top: the greatest value there is.
     """
 
-    def place(found: Curve) -> tuple[bool, int, int, str]:
+    def in_legend(found: Curve) -> tuple[bool, int, int, str]:
         name, known = found.cell.identity.method.name, list(METHODS)
         early, listed = (names.index(name) if name in names else len(names) for names in (list(first), known))
         return found.is_control and name not in first, early, listed, found.name
 
-    ordered = sorted(curves, key=place)
+    ordered = sorted(curves, key=in_legend)
     settings = sorted({found.cell.metric for found in curves if found.n})
     return [_drawing([c for c in ordered if c.cell.metric == s], labels, s, suffix, top) for s in settings]
 
@@ -173,27 +178,28 @@ def _figure(curves: list[Curve], labels: Labels, top: float) -> Figure:
     looks = dict(_looks(curves))
     num_columns = min(len(panels), 2)
     num_rows = -(-len(panels) // num_columns)
-    per_line = 2 * num_columns
-    legend_inches = 0.15 * -(-len(looks) // per_line) + 0.1
-    size = (_COLUMN_INCHES * num_columns, 2.4 * num_rows + legend_inches)
-    figure = Figure(figsize=size, layout="constrained")
+    width, lowest = _COLUMN_INCHES * num_columns, _lowest(curves)
+    legend = _legend([_entry(name, curves, lowest) for name in looks], width)
+    figure = Figure(figsize=(width, 2.4 * num_rows + legend.inches), layout="constrained")
     grid = figure.subplots(num_rows, num_columns, sharey=True, squeeze=False)
     for axes, panel in zip(grid.flat, panels, strict=False):
         _draw(axes, [found for found in panel.members if found.n], looks)
-        axes.set_title(_title(panel), parse_math=False)
+        axes.set_title(_title(panel))
         axes.set_xlabel(labels.x_label)
     for axes in grid[:, 0]:
         axes.set_ylabel(labels.y_label)
     for axes in grid.flat[len(panels) :]:
         axes.remove()
-    lowest = _lowest(curves)
     grid[0, 0].set_ylim(lowest, top + 0.02 * (top - lowest))  # a curve that stays at the top is seen whole
-    _legend(figure, curves, looks, per_line)
+    drawn = {found.name for found in curves if found.n}
+    handles = [Line2D([], [], **(look if name in drawn else {"color": "none"})) for name, look in looks.items()]
+    where: dict[str, Any] = {"loc": "outside lower center", "ncols": legend.per_line}
+    figure.legend(handles, legend.texts, frameon=False, handlelength=3, **where)
     return figure
 
 
 def _draw(axes: Axes, curves: list[Curve], looks: Mapping[str, Mapping[str, Any]]) -> None:
-    """The curves of a panel with their bands; controls under the others and without a band."""
+    """The curves of a panel with their bands; controls are thin, without a band, and above what they cover."""
     for n, found in enumerate(curves):
         every = max(1, len(found.x) // 8)
         start = n * every // len(curves)  # markers of neighbouring curves do not cover each other
@@ -207,22 +213,55 @@ def _draw(axes: Axes, curves: list[Curve], looks: Mapping[str, Mapping[str, Any]
     axes.grid(axis="x", color="0.9", linewidth=0.4)
 
 
-def _legend(figure: Figure, curves: Sequence[Curve], looks: Mapping[str, Mapping[str, Any]], per_line: int) -> None:
-    """The methods as they look; one without an image is named without a line."""
-    drawn = {found.name for found in curves if found.n}
-    handles = [Line2D([], [], **(look if name in drawn else {"color": "none"})) for name, look in looks.items()]
-    texts = [name if name in drawn else f"{name} (no image)" for name in looks]
-    figure.legend(handles, texts, loc="outside lower center", ncols=per_line, frameon=False, handlelength=3)
+class _Legend(NamedTuple):
+    """What stands behind the lines of a legend, how many are abreast, and its height."""
+
+    texts: list[str]
+    per_line: int
+    inches: float
 
 
-def _looks(curves: list[Curve]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """How each method's curve looks, in the order of the legend, the same in every panel."""
-    controls = {found.name: found.is_control for found in curves}
-    for n, name in enumerate(name for name, control in controls.items() if not control):
-        look = {"color": COLOURS[n % len(COLOURS)], "linestyle": _DASHES[n % len(_DASHES)], "markersize": 3}
-        yield name, {**look, "marker": _MARKERS[n % len(_MARKERS)], "linewidth": 1.1 if n else 1.6, "zorder": 2.5}
-    for n, name in enumerate(name for name, control in controls.items() if control):
-        yield name, {"color": GREY, "linestyle": _GREY_DASHES[n % len(_GREY_DASHES)], "linewidth": 0.8, "zorder": 2}
+def _legend(texts: Sequence[str], width: float) -> _Legend:
+    """A legend no wider, with at most two entries abreast in a column of a page."""
+    wrapped = [textwrap.wrap(text, int((width - _HANDLE_INCHES) / _LETTER_INCHES)) for text in texts]
+    widest = max(len(line) for lines in wrapped for line in lines)
+    fitting = int(width / (_HANDLE_INCHES + _LETTER_INCHES * widest))
+    per_line = max(1, min(2 * round(width / _COLUMN_INCHES), fitting))
+    num_lines = max(map(len, wrapped)) * -(-len(texts) // per_line)
+    return _Legend(["\n".join(lines) for lines in wrapped], per_line, 0.15 * num_lines + 0.1)
+
+
+def _entry(name: str, curves: Sequence[Curve], lowest: float) -> str:
+    """A method in the legend, with what is not seen of it."""
+    drawn = [found for found in curves if found.name == name and found.n]
+    if not drawn:
+        return f"{name} (no image)"
+    return f"{name} (leaves the panel)" if any(found.y.min() < lowest for found in drawn) else name
+
+
+def _looks(curves: Sequence[Curve]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """How each method's curve looks, in the order of the legend, the same in every panel.
+
+    The colour is the method's own; what is dashed differs from curve to curve, so that one below another is seen.
+    """
+    methods = {found.name: found.cell.identity.method.name for found in curves}
+    others = [name for name in methods if not is_control(methods[name])]
+    for n, name in enumerate(others):
+        alike = [methods[other] for other in others[:n]].count(methods[name])
+        yield name, _coloured(methods[name], n, alike)
+    for n, name in enumerate(name for name in methods if name not in others):
+        yield name, _grey(n)
+
+
+def _coloured(method: str, n: int, alike: int) -> dict[str, Any]:
+    """The n-th method of a figure, before which so many are the same method with other parameters."""
+    marker = _MARKERS[(place(method) + alike) % len(_MARKERS)]
+    look = {"color": colour(method), "linestyle": _DASHES[n % len(_DASHES)], "marker": marker, "markersize": 3}
+    return {**look, "linewidth": 1.1 if n else 1.6, "zorder": 2.5}
+
+
+def _grey(n: int) -> dict[str, Any]:
+    return {"color": GREY, "linestyle": _GREY_DASHES[n % len(_GREY_DASHES)], "linewidth": 0.8, "zorder": 2.6}
 
 
 def _lowest(curves: list[Curve]) -> float:
@@ -245,4 +284,6 @@ def _title(panel: Group[Curve]) -> str:
     images = f"n = {counts[0]}" if len(counts) == 1 else f"n = {counts[0]} to {counts[-1]}"
     setting = [f"{key} = {value}" for key, value in parse_call(panel.cell.metric).parameters.items()]
     told = filter(None, [panel.cell.dataset, images, *setting, panel.remark])
-    return f"{panel.cell.model_title}\n{', '.join(told)}"
+    return "\n".join(
+        textwrap.fill(printable(line), _TITLE_LETTERS) for line in (panel.cell.model_title, ", ".join(told))
+    )

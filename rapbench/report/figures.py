@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+from zlib import crc32
 
 from matplotlib import style
 
 from rapbench.core.catalogue import Call, Catalogue, Entry, parse_call
 from rapbench.core.errors import BadConfig
+from rapbench.methods import METHODS, is_control
+from rapbench.report.formats import field_safe, printable
 from rapbench.results.store import write_whole
 
 if TYPE_CHECKING:
@@ -33,10 +37,19 @@ FIGURES = Catalogue(
 )
 """Figures of no paper; those of papers are on their cards."""
 
-COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Told apart by any kind of colour vision. Source: Okabe and Ito 2008."""
+COLOURS = (
+    *("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"),
+    *("#882255", "#332288", "#999933", "#44AA99", "#AA4499"),
+)
+"""Told apart by any kind of colour vision, the first seven best. Source: Okabe and Ito 2008; then Tol 2021, muted."""
+_BEST_TOLD, _LEAST_TOLD = 7, 5
 GREY = "0.55"
 """Of controls."""
+_OFTEN = (
+    *("rap", "lrp_a2b1", "lrp_a1b0", "gradient", "input_gradient", "integrated_gradients", "guided_backprop"),
+    *("pattern_attribution", "signal_w", "pattern_attribution_a", "deeplift", "grad_cam"),
+)
+"""Methods that often stand side by side: each has a colour that no other of them has."""
 
 Form = Literal["png", "svg", "pdf"]
 FORMS: tuple[Form, ...] = ("png", "svg", "pdf")
@@ -58,6 +71,7 @@ _STYLE = {
     "savefig.pad_inches": 0.03,
     "svg.hashsalt": "rapbench",  # element ids are hashes of this, not of the clock
     "pdf.fonttype": 42,  # text stays text
+    "text.parse_math": False,  # a dollar in a name is a dollar
 }
 
 
@@ -92,6 +106,20 @@ def styled() -> AbstractContextManager[None]:
     return style.context(["default", _STYLE])
 
 
+def place(method: str) -> int:
+    """Where a method stands in the palette: the same in every figure, whatever else is in it.
+
+    Methods from outside share the last colours with one another.
+    """
+    listed = list(dict.fromkeys((*_OFTEN, *METHODS)))
+    return listed.index(method) if method in listed else _BEST_TOLD + crc32(method.encode()) % _LEAST_TOLD
+
+
+def colour(method: str) -> str:
+    """The colour of a method in every figure, whatever its parameters; controls are grey."""
+    return GREY if is_control(method) else COLOURS[place(method) % len(COLOURS)]
+
+
 def bare(axes: Axes) -> None:
     """Axes without a frame, on a light grid."""
     axes.grid(axis="y", color="0.9", linewidth=0.4)
@@ -113,12 +141,21 @@ def written(drawing: Drawing, name: str, folder: Path) -> list[Path]:
     Raises:
         BadConfig: a file cannot be written.
     """
-    stem = "_".join(filter(None, (name.replace("/", "_").replace(":", "."), drawing.suffix)))
+    stem = file_stem("_".join(filter(None, (name.replace("/", "_").replace(":", "."), drawing.suffix))))
     contents: dict[str, bytes] = {form: rendered(drawing.figure, form) for form in FORMS}
-    contents["csv"] = drawing.points.to_csv(index=False).encode()
+    contents["csv"] = drawing.points.map(_field).to_csv(index=False).encode()
     for suffix, content in contents.items():
         write_whole(folder / f"{stem}.{suffix}", content)
     return [folder / f"{stem}.{suffix}" for suffix in contents]
+
+
+def file_stem(text: str) -> str:
+    """Text as the name of a file on any system: what is no letter, digit, dot, equals sign or dash becomes a dash."""
+    return re.sub(r"[^\w.=-]+", "-", text).strip("-.")
+
+
+def _field(value: object) -> object:
+    return field_safe(value) if isinstance(value, str) else value
 
 
 def form_of(path: Path) -> Form:
@@ -148,4 +185,4 @@ def label(title: str, method: str, backend: str) -> str:
     """How a figure calls a method: its title, parameters that are not defaults, a backend that is not native."""
     _, bracket, parameters = method.partition("(")
     foreign = "" if backend == "native" else f" [{backend}]"
-    return title + (f" ({parameters}" if bracket else "") + foreign
+    return printable(title + (f" ({parameters}" if bracket else "") + foreign)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from rapbench.core.errors import BadConfig
+from rapbench.core.stages import advance
 
 
 class Batches:
@@ -33,6 +34,7 @@ class Batches:
                     raise
                 self._halve(error)
                 continue
+            advance(len(tensors[0][start:stop]))
             start = stop
         return torch.cat(results)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -17,12 +17,13 @@ from torch import Tensor
 
 from rapbench.core.errors import BadConfig, last_line
 from rapbench.core.named import Named
+from rapbench.core.stages import stage
 from rapbench.core.types import Explained, Method, Metric
 from rapbench.results.claims import Claims
 from rapbench.results.store import Block, Store, write_whole
 from rapbench.run.explainer import Classified, Explainer
 from rapbench.run.lent import copied, leaving_no_trace
-from rapbench.run.plan import Experiment, Study, Task
+from rapbench.run.plan import BLOCK_SIZE, Experiment, Study, Task
 from rapbench.run.reading import Loaded, read
 
 T = TypeVar("T")
@@ -93,17 +94,18 @@ def execute(
     images = read(experiment, _taken(experiment, tasks, store, claims, groups))
     with torch.no_grad():
         while True:
-            with clock("reading"):
+            with clock("reading", BLOCK_SIZE):
                 loaded = next(images, None)
             if loaded is None:
                 return clock.seconds
-            with clock("classifying"):
+            count = loaded.block.stop - loaded.block.start
+            with clock("classifying", count):
                 clean = explainer.classified(loaded)
             for task in groups.popleft():
                 _do(task, explainer, loaded, clean, store, clock, attempts)
                 if claims:
                     claims.release(experiment.task_id(task))
-                progress(loaded.block.stop - loaded.block.start)
+                progress(count)
 
 
 def _measure(
@@ -121,7 +123,7 @@ def _measure(
     for task in tasks:
         if not _mine(experiment, task, store, claims):
             continue
-        with clock(f"measuring {study.title}"):
+        with clock(f"measuring {study.title}", experiment.num_images(task)):
             rows = partial(study.rows, experiment, task.block, progress)
             columns = attempts(task, f"study {task.method.label}", rows)
         if columns is not None:
@@ -144,7 +146,7 @@ def _do(
     """Explains a block by one method, scores it by every metric that is missing, and writes the rows."""
     experiment, method, explained = explainer.experiment, task.method, None
     if clean:
-        with clock(f"explaining by {method.label}"):
+        with clock(f"explaining by {method.label}", task.block.stop - task.block.start):
             explained = attempts(task, f"method {method.label}", partial(explainer.explained, method, clean))
         if explained is None:
             return
@@ -153,7 +155,7 @@ def _do(
     for metric in task.metrics:
         part = experiment.part(task, metric)
         count = sum(position < part.stop for position in loaded.positions)
-        with clock(f"scoring by {metric.label}"):
+        with clock(f"scoring by {metric.label}", part.stop - part.start, of=method.label):
             scored = partial(_columns, experiment, metric, loaded, count, explained)
             columns = attempts(task, f"metric {metric.label}", scored)
         if columns is not None:
@@ -191,12 +193,28 @@ class Clock:
         self._device = device
 
     @contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
+    def __call__(self, name: str, images: int = 0, of: str = "") -> Iterator[None]:
+        """A stage, told of as `stage` has it."""
         start = time.perf_counter()
-        yield
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-        self.seconds[stage] += time.perf_counter() - start
+        with stage(name, images, of):
+            yield
+            if self._device.type == "cuda":
+                torch.cuda.synchronize(self._device)
+        self.seconds[name] += time.perf_counter() - start
+
+
+def work(experiment: Experiment, tasks: Sequence[Task]) -> Mapping[str, int]:
+    """How many images each stage of some tasks has to do."""
+    if experiment.study:
+        return {f"measuring {experiment.study.thing.title}": sum(map(experiment.num_images, tasks))}
+    once = sum(block.stop - block.start for block in {task.block for task in tasks})
+    counts = Counter({"reading": once, "classifying": once})
+    for task in tasks:
+        counts[f"explaining by {task.method.label}"] += task.block.stop - task.block.start
+        for metric in task.metrics:
+            part = experiment.part(task, metric)
+            counts[f"scoring by {metric.label}"] += part.stop - part.start
+    return counts
 
 
 def _columns(

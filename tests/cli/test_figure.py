@@ -108,6 +108,24 @@ def test_without_rows_the_command_that_writes_some_is_named(rapbench_figure: Fig
         rapbench_figure("perturbation", "--model", "alexnet")
 
 
+def test_the_example_of_several_networks_asks_for_one(
+    rapbench_figure: FigureCommand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[str] = []
+    monkeypatch.setattr("rapbench.cli.figure.drawn", lambda *_: [])
+    monkeypatch.setattr("rapbench.report.figures.written", lambda *_: [])
+    monkeypatch.setattr(
+        "rapbench.papers.deeplift2017.example.example",
+        lambda held, *_: drawn.extend(one.cell.identity.model.name for one in held),
+    )
+    for model in ("vgg16", "resnet50"):
+        store("rap", metric="digit_conversion", model=model)
+    with pytest.raises(BadConfig, match=r"results of the example differ in model\.name .*--model resnet50"):
+        rapbench_figure("deeplift2017/figure4", "--example", "test-00001")
+    rapbench_figure("deeplift2017/figure4", "--example", "test-00001", "--model", "vgg16")
+    assert drawn == ["vgg16"]
+
+
 def test_an_unknown_figure_is_offered_the_nearest(rapbench_figure: FigureCommand) -> None:
     with pytest.raises(UnknownName, match="did you mean rap2020/figure7"):
         rapbench_figure("rap2020/figure77")

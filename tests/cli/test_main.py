@@ -64,6 +64,11 @@ def test_a_folder_whose_name_is_not_utf8_is_named_in_one_line() -> None:
     assert done.stderr.count(b"\n") == 1
 
 
+def test_escape_codes_in_a_name_are_shown_and_not_sent() -> None:
+    assert ended("list", "\x1b[31mred\x07").stderr.startswith(r"rapbench: nothing is named '\x1b[31mred\x07'")
+    assert ended("table", "--out", "\x1b[31m").stderr.startswith(r"rapbench: no results in \x1b[31m")
+
+
 @pytest.mark.parametrize("importing", ["rapbench.cli.app", "pydantic", "rapbench.run.resolve"])
 def test_an_interrupt_while_modules_are_imported_is_one_line(importing: str) -> None:
     code = f"""
@@ -81,6 +86,23 @@ cli.main()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 130
     assert done.stderr == "rapbench: interrupted; what is done is kept, the same command goes on from there\n"
+
+
+@pytest.mark.parametrize(("number", "finished"), [("SIGTERM", True), ("SIGINT", False)])
+def test_a_second_interrupt_ends_what_is_given_back_and_a_second_warning_does_not(number: str, finished: bool) -> None:
+    code = f"""
+import os, signal
+from rapbench import cli
+signal.signal(signal.{number}, cli._stopped)
+try:
+    os.kill(os.getpid(), signal.{number})
+finally:
+    os.kill(os.getpid(), signal.{number})
+    print("given back", flush=True)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ("given back" in done.stdout) == finished
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_name_is_listed_with_its_parameters() -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 import typer
 from doubles import tiny
+from matplotlib.figure import Figure
 from PIL import Image
 from typer.testing import CliRunner, Result
 
@@ -29,9 +30,9 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Row]:
     rows: list[Row] = []
     draw = heatmaps.heatmaps
 
-    def watched(given: list[Row]) -> object:
+    def watched(given: list[Row], *options: object) -> object:
         rows[:] = given
-        return draw(given)
+        return draw(given, *options)
 
     monkeypatch.setattr(heatmaps, "heatmaps", watched)
     return rows
@@ -172,6 +173,22 @@ def test_another_backend_draws_its_own_map(rapbench_show: Show, drawn: list[Row]
     np.testing.assert_allclose(other, drawn[0].maps["LRP ε"], atol=1e-3 * np.abs(other).max())
 
 
+def test_the_network_and_its_weights_stand_above_the_pictures(
+    rapbench_show: Show, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: list[object] = []
+    monkeypatch.setattr(heatmaps, "heatmaps", lambda _, *given: options.extend(given) or Figure())
+    rapbench_show("scenes:12", "--method", "random", "--scale", "99")
+    assert options == ["vgg16 (width 1/8, scenes weights)", 99]
+
+
+def test_a_photograph_is_not_explained_by_the_network_of_the_scenes_unasked(rapbench_show: Show) -> None:
+    save("good.png")
+    with pytest.raises(BadConfig, match=r"good.png by IMAGENET1K_V1, scenes:12 by scenes; pass one"):
+        rapbench_show("good.png", "scenes:12")
+    assert "good.png: " in rapbench_show("good.png", "--weights", "scenes", "--method", "random").stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
@@ -183,6 +200,7 @@ def test_another_backend_draws_its_own_map(rapbench_show: Show, drawn: list[Row]
         (["scenes:1", "--method", "rapp"], UnknownName, "did you mean rap"),
         (["scenes:1", "--to", "a.gif"], BadConfig, r"cannot write a.gif: .* \.png, \.svg, \.pdf"),
         (["scenes:1", "--target", "zigzag hart"], UnknownName, "near: zigzag heart"),
+        *((["scenes:1", "--scale", scale], BadConfig, f"--scale {scale}: pass max") for scale in ("nan", "0", "most")),
         (["scenes:1", "--target", "12"], BadConfig, "from 0 to 11"),
         (["scenes:1", "--target", "-1"], UnknownName, "'-1'"),
         (["good.png", *TINY, "--target", "Cardigan"], BadConfig, "classes 264 and 474"),

@@ -18,7 +18,7 @@ def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert cache_folder() == tmp_path / "cache"
 
 
-@pytest.mark.parametrize("text", ["", "a\0b", "a" * 5000, "~nobody-of-this-name/data"])
+@pytest.mark.parametrize("text", ["", "a\0b", "\udcff", "a" * 5000, "~nobody-of-this-name/data"])
 def test_what_no_path_can_be_is_refused_in_one_line(text: str) -> None:
     with pytest.raises(ValueError, match=r"^[^\n]+$"):
         typed_path(text)

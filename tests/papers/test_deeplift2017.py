@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_hex
 from stored import cell, held
 
 from rapbench.papers.deeplift2017.figure4 import Figure4, MaskedDigit, masked_digits
-from rapbench.report.figures import rendered
+from rapbench.report.figures import colour, rendered
 from rapbench.results.store import Held
 
 
@@ -64,6 +65,15 @@ def test_the_points_are_the_numbers_of_the_boxes() -> None:
     assert line.get_ydata()[0] == pytest.approx(np.median(expected))
 
 
+def test_the_network_and_the_data_are_named_and_a_method_has_the_colour_that_it_has_elsewhere() -> None:
+    (drawing,) = Figure4()([stored("deeplift", 1.0), stored("random", 0.0), stored("gradient", 0.5)])
+    assert drawing.figure.get_suptitle() == "digit_conversion(pairs=8-3 8-6) on mnist, net".replace(
+        "(pairs=8-3 8-6)", ""
+    )
+    boxes = [to_hex(patch.get_facecolor()) for patch in drawing.figure.axes[0].patches]
+    assert boxes == [to_hex(colour(name)) for name in ("gradient", "random", "deeplift")]
+
+
 def test_many_pairs_are_one_panel_of_their_medians() -> None:
     (drawing,) = Figure4()([stored("deeplift", 3.0, pairs="all")])
     assert [axes.get_title() for axes in drawing.figure.axes] == ["medians of 18 pairs of digits"]
@@ -72,7 +82,7 @@ def test_many_pairs_are_one_panel_of_their_medians() -> None:
 
 def test_other_data_and_settings_have_drawings_of_their_own() -> None:
     drawings = Figure4()([stored("deeplift", 1.0), stored("deeplift", 1.0, dataset="digits")])
-    assert [drawing.suffix for drawing in drawings] == ["digits_net_digit-conversion", "mnist_net_digit-conversion"]
+    assert [drawing.suffix for drawing in drawings] == ["digits_net_digit_conversion", "mnist_net_digit_conversion"]
     assert Figure4()([]) == []
 
 
@@ -81,7 +91,7 @@ def test_the_example_shows_what_each_method_erases_and_its_relevance() -> None:
     gone = image > 0.7
     scores = {8: image - 0.5, 3: 0.5 - image}
     digit = MaskedDigit(title="DeepLIFT", scores=scores, erased={(8, 3): gone}, drops={(8, 3): 12.34})
-    figure = masked_digits(image, [digit, digit])
+    figure = masked_digits(image, [digit, digit], "mnist, net")
     assert len(figure.axes) == 9
     masked, relevance = figure.axes[1], figure.axes[4]
     shown = np.asarray(masked.get_images()[0].get_array())
@@ -92,4 +102,4 @@ def test_the_example_shows_what_each_method_erases_and_its_relevance() -> None:
     assert relevance.get_images()[0].get_clim() == pytest.approx(
         (-np.abs(image - 0.5).max(), np.abs(image - 0.5).max())
     )
-    assert rendered(figure, "png") == rendered(masked_digits(image, [digit, digit]), "png")
+    assert rendered(figure, "png") == rendered(masked_digits(image, [digit, digit], "mnist, net"), "png")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_hex
 from stored import cell, held
 
 from rapbench.papers.pattern2017.figure3 import Figure3
@@ -51,6 +52,19 @@ def test_figure_3_shows_quantiles_over_units_and_counts_those_without_a_value() 
     ticks = [tick.get_text() for tick in drawing.figure.axes[0].get_xticklabels()]
     assert ticks == ["conv 1", "conv 2", "dense 1"]
     assert rendered(drawing.figure, "png").startswith(b"\x89PNG")
+
+
+def test_an_estimator_has_the_colour_of_its_method_in_both_figures() -> None:
+    of_layers, of_steps = {}, {}
+    (drawing,) = Figure3()([quality()])
+    for bars in drawing.figure.axes[0].containers:
+        of_layers[str(bars.get_label())] = to_hex(bars.patches[0].get_facecolor())
+    names = ["pattern_attribution", "random", "signal_w", "pattern_attribution_a"]
+    (drawing,) = Figure4a()([degradation(name, np.full((3, 4), 0.5)) for name in names])
+    for line in drawing.figure.axes[0].get_lines():
+        of_steps[str(line.get_label())] = to_hex(line.get_color())
+    assert of_layers == of_steps
+    assert len(set(of_steps.values())) == 4
 
 
 def test_figure_4a_shows_mean_curves_in_the_papers_order_under_its_names() -> None:

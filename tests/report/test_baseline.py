@@ -196,6 +196,7 @@ def test_a_file_with_nothing_but_a_spec_gets_the_default_tolerances(tmp_path: Pa
         ('{"spec": {}, "columns": ["value"]}', "columns: .* must be dataset, model"),
         ('{"spec": {}, "tolerances": [{"absolute": -1, "reason": ""}]}', "tolerances.0.absolute"),
         ('{"spec": {}, "tolerances": [{"absolute": 1}]}', "tolerances.0.reason"),
+        ("[" * 100_000, "recursion"),
     ],
 )
 def test_a_file_that_is_no_baseline_says_what_is_wrong(tmp_path: Path, content: str, message: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -15,10 +16,24 @@ from stored import cell, held
 
 from rapbench.core.catalogue import Call
 from rapbench.core.errors import BadConfig
+from rapbench.methods import METHODS, is_control
 from rapbench.papers.card import Figure as FigureCard
 from rapbench.papers.card import exhibit, exhibits
 from rapbench.report.curves import PerturbationCurves, survival
-from rapbench.report.figures import FIGURES, FORMS, Drawing, FigureKind, called, label, rendered
+from rapbench.report.figures import (
+    FIGURES,
+    FORMS,
+    GREY,
+    Drawing,
+    FigureKind,
+    called,
+    colour,
+    label,
+    rendered,
+    styled,
+    written,
+)
+from rapbench.report.formats import printable
 from rapbench.results.store import Held, Rows
 
 FIGURES_OF_PAPERS = {name: found.kind() for name in exhibits() if isinstance(found := exhibit(name), FigureCard)}
@@ -173,6 +188,81 @@ def test_methods_differ_in_colour_and_line_and_controls_are_thin_and_grey() -> N
     assert {line.get_color() for line in controls} == {"0.55"}
     assert len({str(line.get_linestyle()) + str(line._dash_pattern) for line in controls}) == 2
     assert all(line.get_linewidth() < shown[1].get_linewidth() for line in controls)
+
+
+def test_a_method_has_one_colour_in_every_figure_whatever_else_is_in_it() -> None:
+    others = ("lrp_a2b1", "lrp_a1b0", "gradient", "input_gradient", "guided_backprop", "center")
+    seen = set()
+    for methods in (["rap"], [*others, "rap"], ["rap", *reversed(others)], ["rap(routing=paper)", *others[2:]]):
+        (axes,) = panels(only(PerturbationCurves()([stored(method) for method in methods])).figure)
+        seen |= {(str(line.get_label()).partition(" (")[0], line.get_color()) for line in axes.get_lines()}
+    assert len(seen) == len({name for name, _ in seen}) == len({shade for _, shade in seen}) == 7
+    assert ("Centre", GREY) in seen
+
+
+def test_every_control_is_grey_and_no_other_method_is() -> None:
+    assert {name for name in METHODS if colour(name) == GREY} == {name for name in METHODS if is_control(name)}
+    assert colour("mylab:Foo") == colour("mylab:Foo") != GREY
+    assert colour("mylab:Foo") not in {colour(name) for name in ("rap", "gradient", "lrp_a1b0")}
+
+
+def test_two_settings_of_a_method_differ_in_marker_and_line() -> None:
+    (axes,) = panels(only(PerturbationCurves()([stored("rap"), stored("rap(routing=paper)")])).figure)
+    one, other = axes.get_lines()
+    assert one.get_color() == other.get_color()
+    assert one.get_marker() != other.get_marker()
+    assert one.get_linestyle() != other.get_linestyle()
+
+
+def test_long_labels_stay_inside_the_figure_and_cover_no_curve() -> None:
+    methods = [f"mylab:Foo(alpha={k}, bias=innvestigate, batch_norm=rule, a=1, b=2, c=3)" for k in range(3)]
+    figure = only(PerturbationCurves()([stored(method) for method in methods])).figure
+    with styled():
+        figure.draw_without_rendering()
+    (legend,) = figure.legends
+    box = legend.get_window_extent()
+    assert (box.x0 >= 0, box.x1 <= figure.bbox.x1, box.y0 >= 0) == (True, True, True)
+    assert all(box.y1 <= axes.get_window_extent().y0 for axes in figure.axes)
+
+
+def test_no_curve_is_hidden_by_another_of_the_same_numbers() -> None:
+    alike = [stored("rap", 1.0), stored("lrp_a2b1", 1.0), stored("center", 1.0)]
+    (axes,) = panels(only(PerturbationCurves()(alike)).figure)
+    shown = sorted(axes.get_lines(), key=lambda line: line.get_zorder())  # a stable sort: what is drawn last is on top
+    assert [line.get_label() for line in shown] == ["RAP", "LRP α2β1", "Centre"]
+    assert [line.get_linestyle() for line in shown] == ["-", "--", "--"]
+    widths = [line.get_linewidth() for line in shown]
+    assert widths == sorted(widths, reverse=True)
+
+
+def test_a_control_that_leaves_the_panel_is_said_to() -> None:
+    figure = only(PerturbationCurves()([stored(survived=0.99), stored("random", 0.2)])).figure
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["RAP", "Random (leaves the panel)"]
+
+
+@pytest.mark.parametrize("name", ["$x^{$", "\x1b[31m", "a\nb", "%", "\\frac{", "<b>", "_^_", "&amp;"])
+@pytest.mark.parametrize("form", FORMS)
+def test_no_name_is_a_command_in_a_figure(form: Any, name: str) -> None:
+    method = str(Call("mylab:Foo", {"z": name}))
+    drawing = only(PerturbationCurves()([replace_titles(stored(method), name)]))
+    assert rendered(drawing.figure, form)
+    (axes,) = panels(drawing.figure)
+    assert axes.get_title().startswith(printable(name))
+    assert printable(name) in drawing.figure.legends[0].get_texts()[0].get_text()
+
+
+def replace_titles(one: Held, name: str) -> Held:
+    return Held(cell=replace(one.cell, model_title=name, method_title=name), read=one.read)
+
+
+def test_files_have_safe_names_and_no_formulas(tmp_path: Path) -> None:
+    drawing = only(PerturbationCurves()([replace_titles(stored(), "=1+1")]))
+    files = written(replace(drawing, suffix="a=../../b c:\n*?"), "mylab:PAPER/figure1", tmp_path)
+    assert {file.parent for file in files} == {tmp_path}
+    assert {file.stem for file in files} == {"mylab.PAPER_figure1_a=..-..-b-c"}
+    points = pd.read_csv(files[-1])
+    assert set(points["model_title"]) == {"'=1+1"}
+    assert points["accuracy"].tolist() == drawing.points["accuracy"].tolist()
 
 
 def test_a_method_looks_the_same_in_every_panel() -> None:

@@ -46,6 +46,23 @@ def test_each_map_has_a_scale_of_its_own() -> None:
     assert [image(axes).get_clim() for axes in figure.axes[1:3]] == [(-2, 2), (-20, 20)]
 
 
+def test_colours_can_end_at_a_percentile_of_the_magnitudes() -> None:
+    values = np.linspace(-1, 1, 201).reshape(3, 67)
+    values[0, 0] = -50
+    figure = heatmaps([row({"RAP": values})], "vgg16 (random)", 99)
+    end = np.percentile(np.abs(values), 99)
+    assert image(figure.axes[1]).get_clim() == pytest.approx((-end, end))
+    assert end < 1
+    assert [text.get_text() for text in figure.axes[-1].get_yticklabels()] == ["−P99 |R|", "0", "P99 |R|"]
+    assert figure.get_suptitle() == "vgg16 (random)"
+
+
+def test_where_the_percentile_is_zero_colours_end_at_the_largest() -> None:
+    values = np.zeros((20, 20))
+    values[3, 3] = 5
+    assert image(heatmaps([row({"RAP": values})], "", 99).axes[1]).get_clim() == (-5, 5)
+
+
 def test_values_that_are_not_finite_are_grey_and_take_no_part_in_the_scale() -> None:
     rgb = colours(np.array([[np.nan, 1.0], [0.0, -1.0]]))
     assert np.ptp(rgb[0, 0]) == 0
@@ -88,3 +105,11 @@ def test_nothing_is_clipped_and_signs_in_names_are_no_formulas() -> None:
 def test_the_same_maps_give_the_same_bytes() -> None:
     for form in ("png", "svg", "pdf"):
         assert rendered(heatmaps([row({"RAP": SIGNED})]), form) == rendered(heatmaps([row({"RAP": SIGNED})]), form)
+
+
+def test_control_characters_in_names_are_seen() -> None:
+    figure = heatmaps([Row(photo=PHOTO, caption="\x1b[31mcat", maps={"\x07map": SIGNED}, name="\u202erow")])
+    assert figure.axes[0].get_xlabel() == "\\x1b[31mcat"
+    assert figure.axes[0].get_ylabel() == "\\u202erow"
+    assert figure.axes[1].get_title() == "\\x07map"
+    assert rendered(figure, "png")

@@ -21,7 +21,7 @@ from rapbench.methods.maps import Maps
 from rapbench.results.store import Block, Store
 from rapbench.run.explainer import Explainer
 from rapbench.run.reading import read
-from rapbench.run.resolve import prepare
+from rapbench.run.resolve import prepare, settings
 from rapbench.run.spec import RunSpec
 
 Run = Callable[..., tuple[list[dict[str, Any]], int]]
@@ -238,6 +238,19 @@ def test_other_inputs_or_classes_cannot_be_explained(tmp_path: Path) -> None:
         BadConfig, match=r"all\.npy holds maps of the data set's images as they are, for one class each"
     ):
         explained.network.explain(clean.batch.x + 1, clean.target, clean.batch.seeds)
+
+
+def test_a_metric_that_explains_others_is_refused_by_name_and_left_out_where_none_is_named(tmp_path: Path) -> None:
+    np.save(tmp_path / "all.npy", ARRAYS)
+    given = {"model": "mnist_cnn", "dataset": "digits", "method": f"maps(path='{tmp_path}/all.npy'),random"}
+    usual = [metric.name for metric in settings(RunSpec.read(None, given)).metrics]
+    assert "perturbation" in usual
+    assert "digit_conversion" not in usual
+    with pytest.raises(
+        BadConfig, match=r"^metric digit_conversion explains other .*, which method maps\(path=.*cannot$"
+    ):
+        settings(RunSpec.read(None, {**given, "metric": "digit_conversion"}))
+    assert len(settings(RunSpec.read(None, {**given, "metric": "digit_conversion", "method": "random"})).metrics) == 2
 
 
 def test_a_network_that_cannot_be_traced_is_scored(run: Run, tmp_path: Path) -> None:

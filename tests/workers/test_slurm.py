@@ -274,6 +274,14 @@ def test_the_script_that_is_printed_is_the_one_that_is_queued(rapbench: Rapbench
     assert copy.read_bytes() == config.read_bytes()
 
 
+def test_a_job_is_told_as_json_where_that_is_asked_for(rapbench: Rapbench, fake: Fake, tmp_path: Path) -> None:
+    fake("sinfo", "echo 'gpu|node1|node1'")
+    fake("sbatch", "echo '77;cluster'")
+    options = [*SMALL, "--dataset", "doubles:Squares", "--method", "rap", "--out", tmp_path / "runs", "--json"]
+    told = json.loads(rapbench("submit", *options, "--shards", 2).stdout)
+    assert told == {"job": "77", "shards": 2, "out": str(tmp_path / "runs")}
+
+
 def test_a_papers_table_is_submitted_as_it_is_run(rapbench: Rapbench, tmp_path: Path) -> None:
     images = ["--dataset", "doubles:Squares", "--limit", "64", "--select", "all"]
     options = ["rap2020/table1", *images, *SMALL[:4], "--method", "rap,random"]

@@ -29,6 +29,7 @@ def example(held: Sequence[Held], data_root: Path | None, image_id: str) -> Draw
     from rapbench.datasets import DATASETS
     from rapbench.papers.deeplift2017.figure4 import masked_digits, ordered
     from rapbench.report.figures import Drawing
+    from rapbench.report.formats import printable
 
     identity = held[0].cell.identity
     dataset = DATASETS.load(identity.dataset.name)(data_root=data_root, **identity.dataset.parameters)
@@ -42,7 +43,9 @@ def example(held: Sequence[Held], data_root: Path | None, image_id: str) -> Draw
         for digit in masked
         for (o, t), drop in digit.drops.items()
     ]
-    figure = masked_digits(x[0, 0].double().numpy(), masked)
+    cell = held[0].cell
+    title = printable(f"{image_id} of {cell.dataset}, {cell.model_title}")
+    figure = masked_digits(x[0, 0].double().numpy(), masked, title)
     return Drawing(suffix="example", figure=figure, points=pd.DataFrame(points))
 
 

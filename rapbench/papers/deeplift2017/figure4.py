@@ -12,9 +12,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from rapbench.metrics.digit_conversion import DigitConversion, Pair, drops
-from rapbench.report.figures import COLOURS, Drawing, bare, called, styled
+from rapbench.report.figures import Drawing, bare, called, colour, styled
+from rapbench.report.formats import printable
 from rapbench.report.statistics import estimate, sound
-from rapbench.report.tables import measured_on
+from rapbench.report.tables import heading, measured_on
 from rapbench.results.select import Group, grouped
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ _ORDER = ("guided_backprop", "gradient", "input_gradient", "integrated_gradients
 """Methods that the paper compares with, in its order; others, DeepLIFT last, stand behind them."""
 _MOST_PANELS = 6
 _TITLE_WIDTH = 18
+_LEAST_INCHES, _LETTER_INCHES = 2.4, 0.065
 _RED = (0.65, 0.08, 0.05)
 """Of pixels that go."""
 
@@ -53,13 +55,13 @@ def _drawing(group: Group[Held], suffix: str) -> Drawing:
     drawn = [one for one, numbers in zip(group.members, points, strict=True) if len(numbers)]
     missing = tuple(f"{called(one.cell)} has no defined image" for one in group.members if one not in drawn)
     table = pd.concat(points, ignore_index=True)
-    figure = _boxes(drawn, table) if drawn else Figure()
+    figure = _boxes(drawn, table, printable(heading(group))) if drawn else Figure()
     return Drawing(suffix=suffix, figure=figure, points=table, notes=missing)
 
 
 def _suffix(group: Group[Held]) -> str:
     parts = (group.cell.dataset, group.cell.model_title, group.cell.metric, group.remark)
-    return "_".join("".join(c if c.isalnum() else "-" for c in part).strip("-") for part in parts if part)
+    return "_".join(filter(None, parts))
 
 
 def ordered(held: Sequence[Held]) -> list[Held]:
@@ -139,14 +141,15 @@ def _pair_panel(pair: Pair, boxes: list[NDArray[np.float64]], points: pd.DataFra
     return _Panel(title=title, boxes=boxes, notches=[(low, high) for low, high in ends.to_numpy(np.float64)])
 
 
-def _boxes(group: Sequence[Held], points: pd.DataFrame) -> Figure:
+def _boxes(group: Sequence[Held], points: pd.DataFrame, title: str) -> Figure:
     panels, names = _panels(group, points), [called(one.cell).replace(" (", "\n(") for one in group]
-    ours = [one.cell.identity.method.name.startswith("deeplift") for one in group]
+    colours = [colour(one.cell.identity.method.name) for one in group]
     with styled():
-        figure = Figure(figsize=(0.36 * len(group) * len(panels) + 1, 3.4), layout="constrained")
+        figure = Figure(figsize=(max(0.36 * len(group) * len(panels) + 1, _LEAST_INCHES), 3.6), layout="constrained")
+        figure.suptitle(textwrap.fill(title, int(figure.get_figwidth() / _LETTER_INCHES)), fontsize=8)
         grid = figure.subplots(1, len(panels), squeeze=False)[0]
         for axes, panel in zip(grid, panels, strict=True):
-            _draw(axes, panel, [COLOURS[0] if own else COLOURS[5] for own in ours])
+            _draw(axes, panel, colours)
             axes.set_title(panel.title)
             axes.set_xticks(range(1, len(names) + 1), names, rotation=60, ha="right", rotation_mode="anchor")
         grid[0].set_ylabel("drop of the log-odds\nof the original class")
@@ -167,8 +170,8 @@ def _draw(axes: Axes, panel: _Panel, colours: list[str]) -> None:
         medianprops={"color": "black", "linewidth": 1.2},
         flierprops={"marker": ".", "markersize": 1.5, "markeredgecolor": "0.5"},
     )
-    for patch, colour in zip(drawn["boxes"], colours, strict=True):
-        patch.set(facecolor=colour, alpha=0.7)
+    for patch, own in zip(drawn["boxes"], colours, strict=True):
+        patch.set(facecolor=own, alpha=0.7)
     axes.axhline(0, color="0.5", linewidth=0.6, zorder=0)
     bare(axes)
 
@@ -190,7 +193,7 @@ class MaskedDigit:
     drops: Mapping[Pair, float]
 
 
-def masked_digits(image: NDArray[np.float64], methods: Sequence[MaskedDigit]) -> Figure:
+def masked_digits(image: NDArray[np.float64], methods: Sequence[MaskedDigit], title: str) -> Figure:
     """A column a method, after the image itself: erased pixels in red for each pair, then relevance for each digit.
 
     Relevance goes from blue by white (zero) to red, on one scale a method.
@@ -198,13 +201,15 @@ def masked_digits(image: NDArray[np.float64], methods: Sequence[MaskedDigit]) ->
     Args:
         image: (H, W) in [0, 1].
         methods: all of the same pairs and digits.
+        title: network and data.
 
     Source: Shrikumar et al. 2017, Figure 4, top.
     """
     pairs, digits = list(methods[0].erased), list(methods[0].scores)
     num_rows = len(pairs) + len(digits)
     with styled():
-        figure = Figure(figsize=(0.95 * (len(methods) + 1), 1.0 * num_rows + 0.4), layout="constrained")
+        figure = Figure(figsize=(0.95 * (len(methods) + 1), 1.0 * num_rows + 0.6), layout="constrained")
+        figure.suptitle(textwrap.fill(title, int(figure.get_figwidth() / _LETTER_INCHES)), fontsize=8)
         grid = figure.subplots(num_rows, len(methods) + 1, squeeze=False)
         for axes in grid.flat:
             axes.set_xticks([])
@@ -225,8 +230,8 @@ def _first_column(column: NDArray[np.object_], image: NDArray[np.float64], names
 def _column(column: NDArray[np.object_], image: NDArray[np.float64], method: MaskedDigit) -> None:
     column[0].set_title(_wrapped(method.title), fontsize=6.5)
     for axes, (pair, gone) in zip(column, method.erased.items(), strict=False):
-        colour: Any = np.where(gone[..., None], _RED, (1.0, 1.0, 1.0))
-        axes.imshow(image[..., None] * colour)
+        tint: Any = np.where(gone[..., None], _RED, (1.0, 1.0, 1.0))
+        axes.imshow(image[..., None] * tint)
         axes.set_xlabel(f"D = {method.drops[pair]:.1f}", fontsize=6.5, labelpad=2)
     largest = max(float(np.abs(scores).max()) for scores in method.scores.values()) or 1.0
     for axes, scores in zip(column[len(method.erased) :], method.scores.values(), strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -10,7 +11,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from rapbench.report.figures import COLOURS, GREY, Drawing, bare, styled
+from rapbench.report.figures import Drawing, bare, colour, styled
+from rapbench.report.formats import printable
 from rapbench.report.tables import measured_on
 from rapbench.results.select import Group, grouped
 
@@ -20,7 +22,14 @@ if TYPE_CHECKING:
 
     from rapbench.results.store import Held
 
-_COLOURS = {"random": GREY, **dict(zip(("S_a+-", "S_w", "S_a"), COLOURS, strict=False))}
+_METHODS = {
+    "random": "random",
+    "S_w": "signal_w",
+    "S_a": "pattern_attribution_a",
+    "S_a+-": "pattern_attribution",
+}
+"""The methods whose signals the estimators are, and which are of the same colour in other figures."""
+_TITLE_LETTERS = 110
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,14 +86,14 @@ def _boxes(rows: pd.DataFrame, title: str) -> Figure:
         for n, estimator in enumerate(estimators):
             own = table[table["estimator"] == estimator].set_index("layer").loc[layers]
             at = np.arange(len(layers), dtype=np.float64) + (n - (len(estimators) - 1) / 2) * width
-            _box(axes, own, at, width, _COLOURS[estimator], estimator)
+            _box(axes, own, at, width, colour(_METHODS[estimator]), estimator)
         kinds = table.drop_duplicates("layer").set_index("layer")["kind"]
         axes.set_xticks(range(len(layers)), _layer_names([kinds[layer] for layer in layers]), rotation=45)
         axes.set_ylabel("ρ(S)")
         axes.set_ylim(bottom=min(-0.05, float(table["p5"].min())))  # so that boxes at 0 are seen
         axes.axhline(0, color="0.8", linewidth=0.6, zorder=0)
         axes.axhline(1, color="0.8", linewidth=0.6, zorder=0)
-        axes.set_title(title, parse_math=False)
+        axes.set_title(textwrap.fill(printable(title), _TITLE_LETTERS))
         figure.legend(loc="outside lower center", ncols=len(estimators), frameon=False)
         bare(axes)
     return figure

@@ -11,6 +11,7 @@ import numpy as np
 from rapbench.core.rows import vectors
 from rapbench.metrics.degradation import Degradation
 from rapbench.report.curves import Curve, Labels, drawings, without_images
+from rapbench.report.formats import printable
 from rapbench.report.statistics import band, sound
 
 if TYPE_CHECKING:
@@ -64,4 +65,4 @@ def degradation_curve(held: Held) -> Curve:
 
 
 def _name(cell: Cell) -> str:
-    return _ESTIMATORS.get(cell.identity.method.name) or cell.method
+    return _ESTIMATORS.get(cell.identity.method.name) or printable(cell.method)
