@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 
@@ -22,3 +23,8 @@ def typed_path(text: str | Path) -> Path:
     except RuntimeError as error:  # of a user who is not known here
         raise ValueError(f"{error} {name}") from error
     return path
+
+
+def stem_of(name: str) -> str:
+    """A name as part of a file's name: each run of what is neither letter, digit nor `_.=-` is a hyphen."""
+    return re.sub(r"[^\w.=-]+", "-", name).strip("-")

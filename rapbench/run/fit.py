@@ -15,6 +15,7 @@ from torch import Tensor
 
 from rapbench.core.cache import refuse_unwritable
 from rapbench.core.errors import BadConfig, SpecMismatch
+from rapbench.core.paths import stem_of
 from rapbench.core.types import Classifier, Dataset
 from rapbench.datasets.scenes import Scenes
 from rapbench.methods.signals.directions import weighted_layers
@@ -83,7 +84,7 @@ def patterns_for(
     refuse_unless_generated(type(dataset))
     assert isinstance(dataset, Scenes)
     training = replace(dataset, stream="train")
-    named = f"{classifier.name}-{classifier.digest[:16]}-{training.fingerprint}-{_AUTOMATIC}"
+    named = f"{stem_of(classifier.name)}-{classifier.digest[:16]}-{training.fingerprint}-{_AUTOMATIC}"
     file = cache / f"{named}.safetensors"
     if not file.exists():
         device = next(classifier.module.parameters()).device
