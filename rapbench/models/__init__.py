@@ -1,13 +1,13 @@
 """Families of networks, one file each. This file names them and imports none.
 
 A family has a `size`, says what its `default_weights` are and which are `absent`, and loads a `Classifier`: see
-`core.types.Family`. From outside come a user's own, `module:attribute`.
+`core.types.Family`. From outside come those of timm, `timm:NAME`, and a user's own, `module:attribute`.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rapbench.core.catalogue import Catalogue, Entry, parse_call, placeless
 from rapbench.core.errors import BadConfig
@@ -17,6 +17,7 @@ from rapbench.core.sources import source_digest
 if TYPE_CHECKING:
     from rapbench.core.types import Classifier, Family, Training
 
+_TIMM = "timm:"
 _NAMES: dict[str, str | Entry] = {
     "alexnet": "AlexNet (Krizhevsky et al. 2012)",
     "vgg11": "VGG, 11 layers (Simonyan and Zisserman 2015)",
@@ -97,7 +98,7 @@ MODELS = Catalogue(
 
 
 def family(name: str) -> Family:
-    """The family that a name of MODELS leads to, or code from outside.
+    """The family that a name of MODELS leads to, `timm:NAME`, or code from outside.
 
     From outside are a family or a function that builds a network, in a module or a file: `module:attribute`, or
     `file.py:attribute`, in brackets the parameters of a function.
@@ -111,13 +112,19 @@ def family(name: str) -> Family:
     from rapbench.models.zoo import architecture
 
     call = parse_call(name)
-    thing = MODELS.load(call.name)
+    thing = _of_timm(call.name) if call.name.startswith(_TIMM) else MODELS.load(call.name)
     if ":" in call.name and not _is_family(thing):
         return own_family(placeless(name), call, thing, outside_module(MODELS.kind, call.name))
     if call.parameters:
         raise BadConfig(f"{call.name} takes no parameters: leave out the brackets of {name}")
     found: Family = thing if _is_family(thing) else architecture(call.name, thing)
     return found
+
+
+def _of_timm(name: str) -> Any:
+    from rapbench.models.timm import timm_family
+
+    return timm_family(name)
 
 
 def _is_family(thing: object) -> bool:
