@@ -7,8 +7,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["__version__", "attribute", "keep_freed_memory"]
+    from rapbench.core.types import Classifier
+
+__all__ = ["Classifier", "__version__", "attribute", "keep_freed_memory"]
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> type[Classifier]:
+    """`Classifier`, imported when first asked for: it takes NumPy, and the command line's lists do without."""
+    if name != "Classifier":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from rapbench.core.types import Classifier
+
+    return Classifier
 
 
 def attribute(

@@ -32,6 +32,7 @@ def fit_patterns(
 
     from rapbench.cli.progress import ProgressBar
     from rapbench.core.catalogue import Call
+    from rapbench.core.paths import stem_of
     from rapbench.core.stages import stage
     from rapbench.run.fit import fit
     from rapbench.run.reading import Images
@@ -41,7 +42,7 @@ def fit_patterns(
         experiment = prepare(spec)
     count = min(limit or len(experiment.dataset), len(experiment.dataset))
     classifier = experiment.classifier
-    names = (classifier.name.rpartition(":")[2], classifier.weights, experiment.dataset_name.rpartition(":")[2])
+    names = (stem_of(classifier.name), classifier.weights, stem_of(experiment.dataset_name))
     file = to or Path("patterns") / f"{'-'.join(names)}-{count}.safetensors"
     images = Images(dataset=experiment.dataset, name=dataset, stop=count)
     with ProgressBar(count) as progress, stage("fitting patterns"):

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, get_type_hints
 
 from rapbench.core.errors import BadConfig, UnknownName
 from rapbench.core.files import File, file_kind, without_file
+from rapbench.core.outside import folderless, outside_module, own_names
 from rapbench.core.paths import typed_path
 
 # Repetitions are possessive: text of another form is refused at once, however long it is.
@@ -18,7 +19,8 @@ _QUOTED = r""""(?:[^"\\]|\\.)*+"|'(?:[^'\\]|\\.)*+'"""
 _BARE = r"""(?!\s*["'])(?:[^,()]|\([^,()]*+\))++"""
 _PARAMETER = rf"\s*+(\w++)\s*+=\s*+({_QUOTED}|{_BARE})\s*+"
 _PARAMETERS = rf"{_PARAMETER}(?:,{_PARAMETER})*+,?"
-_CALL = re.compile(rf"\s*+([\w.:]++)\s*+(?:\(({_PARAMETERS})?\s*+\)\s*+)?", re.DOTALL)
+_NAME = r"(?:.*\.py:)?[\w.:]++"
+_CALL = re.compile(rf"\s*+({_NAME})\s*+(?:\(({_PARAMETERS})?\s*+\)\s*+)?", re.DOTALL)
 _JOINED = re.compile(rf"(?:\((?:=\s*+(?:{_QUOTED})|\([^()]*+\)|[^()])*+\)|[^,])++", re.DOTALL)
 """A call as far as the next comma that separates two."""
 _PLAIN = re.compile(r"""[^\s,()"'\\]+(?: [^\s,()"'\\]+)*""")
@@ -64,6 +66,13 @@ def parse_call(text: str) -> Call:
     return Call(match[1], parameters)
 
 
+def placeless(text: str) -> str:
+    """A network's call as tables name it wherever its files lie: without the folders of its code and class names."""
+    call = parse_call(text)
+    parameters = {key: folderless(value) if key == "classes" else value for key, value in call.parameters.items()}
+    return str(Call(folderless(call.name), parameters))
+
+
 def split_calls(texts: list[str]) -> list[Call]:
     """The calls of options that were repeated, joined by commas, or both; commas in brackets separate parameters."""
     parts = [part for text in texts for part in _JOINED.findall(text)]
@@ -102,20 +111,18 @@ class Catalogue(Mapping[str, Entry]):
         return len(self._entries)
 
     def load(self, name: str) -> Any:
-        """The class or function behind a name, or behind `module:attribute` for code from outside.
+        """The class or function behind a name, or behind `module:attribute` or `file.py:attribute` from outside.
 
         Raises:
             UnknownName: no such name; the message offers the nearest.
+            DataMissing: no such file.
+            BadConfig: code from outside cannot be read or raises.
         """
         self.refuse_unknown(name)
-        target = name if ":" in name else self[name].target
-        module, _, attribute = target.partition(":")
-        try:
-            return getattr(importlib.import_module(module), attribute)
-        except (ModuleNotFoundError, AttributeError) as error:
-            if ":" not in name:
-                raise
-            raise UnknownName(f"cannot load {self.kind} {name!r}: {error}") from error
+        if ":" in name:
+            return self._outside(name)
+        module, _, attribute = self[name].target.partition(":")
+        return getattr(importlib.import_module(module), attribute)
 
     def refuse_unknown(self, name: str) -> None:
         """Says what was meant where a name is none of these; code from outside is looked for when it is loaded.
@@ -123,8 +130,17 @@ class Catalogue(Mapping[str, Entry]):
         Raises:
             UnknownName: no such name; the message offers the nearest.
         """
+        if ":" not in name and name.endswith(".py"):
+            raise UnknownName(f"no {self.kind} named {name!r}: of a file, write {name}:NAME with a name in it")
         if ":" not in name and name not in self:
             raise UnknownName(f"no {self.kind} named {name!r}: {nearest(name, list(self))}")
+
+    def _outside(self, name: str) -> Any:
+        module, attribute = outside_module(self.kind, name), name.rpartition(":")[2]
+        if not hasattr(module, attribute):
+            hint = nearest(attribute, own_names(module))
+            raise UnknownName(f"cannot load {self.kind} {name!r}: no {attribute!r} in it: {hint}")
+        return getattr(module, attribute)
 
     def build(self, call: Call, **given: object) -> Any:
         """An instance of the frozen dataclass behind a call; `given` are fields that are not the user's to set.

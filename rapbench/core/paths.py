@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -33,3 +34,8 @@ def _as_path(value: object) -> object:
 
 TypedPath = Annotated[Path, BeforeValidator(_as_path)]
 """A field or parameter that holds such a path."""
+
+
+def stem_of(name: str) -> str:
+    """A name as part of a file's name: each run of what is neither letter, digit nor `_.=-` is a hyphen."""
+    return re.sub(r"[^\w.=-]+", "-", name).strip("-")

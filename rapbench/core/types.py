@@ -95,7 +95,8 @@ class Varied(Protocol):
 class Classifier:
     """A network with everything that belongs to its weights.
 
-    A family leaves `name`, `digest` and `size` to `models.load_classifier`, and `title` where the usual one will do.
+    A family leaves `name`, `digest`, `source` and `size` to `models.load_classifier`, and `title` where the usual one
+    will do.
 
     Attributes:
         module: maps normalised images (N, C, H, W) to logits (N, K); in evaluation mode.
@@ -107,18 +108,20 @@ class Classifier:
         name: catalogue name, for example 'vgg16'.
         title: what tables print, for example 'vgg16 (width 1/8, scenes weights)'.
         digest: SHA-256 over the state dict; enters the key of every result.
+        source: digest of its code where that is from outside the package, or the library it is of with its version.
         size: side in pixels of the square input.
     """
 
     module: nn.Module
-    weights: str
-    label_space: str
+    weights: str = ""
+    label_space: str = ""
     classes: tuple[str, ...] = ()
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
     name: str = ""
     title: str = ""
     digest: str = ""
+    source: str | None = None
     size: int = 224
 
     def normalised(self, images: Tensor) -> Tensor:

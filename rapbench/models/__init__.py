@@ -1,20 +1,23 @@
 """Families of networks, one file each. This file names them and imports none.
 
 A family has a `size`, says what its `default_weights` are and which are `absent`, and loads a `Classifier`: see
-`core.types.Family`. One from outside is named `module:attribute` on the command line.
+`core.types.Family`. From outside come those of timm, `timm:NAME`, and a user's own, `module:attribute`.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from rapbench.core.catalogue import Catalogue, Entry
+from rapbench.core.catalogue import Catalogue, Entry, parse_call, placeless
 from rapbench.core.errors import BadConfig
+from rapbench.core.outside import outside_module
+from rapbench.core.sources import source_digest
 
 if TYPE_CHECKING:
     from rapbench.core.types import Classifier, Family, Training
 
+_TIMM = "timm:"
 _NAMES: dict[str, str | Entry] = {
     "alexnet": "AlexNet (Krizhevsky et al. 2012)",
     "vgg11": "VGG, 11 layers (Simonyan and Zisserman 2015)",
@@ -36,6 +39,7 @@ _NAMES: dict[str, str | Entry] = {
     "resnet152": "ResNet, 152 layers (He et al. 2016)",
     "resnext50_32x4d": "ResNeXt, 50 layers (Xie et al. 2017)",
     "resnext101_32x8d": "ResNeXt, 101 layers (Xie et al. 2017)",
+    "resnext101_64x4d": "ResNeXt, 101 layers, more and narrower groups (Xie et al. 2017)",
     "wide_resnet50_2": "Wide ResNet, 50 layers (Zagoruyko and Komodakis 2016)",
     "wide_resnet101_2": "Wide ResNet, 101 layers (Zagoruyko and Komodakis 2016)",
     "squeezenet1_0": "SqueezeNet 1.0 (Iandola et al. 2016)",
@@ -55,6 +59,25 @@ _NAMES: dict[str, str | Entry] = {
     "shufflenet_v2_x1_0": "ShuffleNet v2, width 1.0 (Ma et al. 2018)",
     "shufflenet_v2_x1_5": "ShuffleNet v2, width 1.5 (Ma et al. 2018)",
     "shufflenet_v2_x2_0": "ShuffleNet v2, width 2.0 (Ma et al. 2018)",
+    "mobilenet_v3_small": "MobileNet v3, small (Howard et al. 2019)",
+    "mobilenet_v3_large": "MobileNet v3, large (Howard et al. 2019)",
+    **{f"efficientnet_b{n}": f"EfficientNet B{n} (Tan and Le 2019)" for n in range(8)},
+    **{f"efficientnet_v2_{size}": f"EfficientNet v2, {size.upper()} (Tan and Le 2021)" for size in "sml"},
+    **{
+        f"regnet_{kind}_{flops}": f"RegNet {kind.upper()}, {flops.replace('_', '.').upper()} (Radosavovic et al. 2020)"
+        for kind in "xy"
+        for flops in ("400mf", "800mf", "1_6gf", "3_2gf", "8gf", "16gf", "32gf")
+    },
+    "regnet_y_128gf": "RegNet Y, 128GF (Radosavovic et al. 2020)",
+    **{f"convnext_{size}": f"ConvNeXt, {size} (Liu et al. 2022)" for size in ("tiny", "small", "base", "large")},
+    "vit_b_16": "ViT, base, patches of 16 (Dosovitskiy et al. 2021)",
+    "vit_b_32": "ViT, base, patches of 32 (Dosovitskiy et al. 2021)",
+    "vit_l_16": "ViT, large, patches of 16 (Dosovitskiy et al. 2021)",
+    "vit_l_32": "ViT, large, patches of 32 (Dosovitskiy et al. 2021)",
+    "vit_h_14": "ViT, huge, patches of 14 (Dosovitskiy et al. 2021)",
+    **{f"swin_{size}": f"Swin, {size.upper()} (Liu et al. 2021)" for size in "tsb"},
+    **{f"swin_v2_{size}": f"Swin v2, {size.upper()} (Liu et al. 2022)" for size in "tsb"},
+    "maxvit_t": "MaxViT, tiny (Tu et al. 2022)",
     "mnist_cnn": Entry(
         "rapbench.models.digits:MNIST_CNN", "the digit network of Shrikumar et al. 2017; trained when first needed"
     ),
@@ -75,26 +98,39 @@ MODELS = Catalogue(
 
 
 def family(name: str) -> Family:
-    """The family that a name of MODELS leads to, or `module:attribute` of code from outside.
+    """The family that a name of MODELS leads to, `timm:NAME`, or code from outside.
 
-    A function of torchvision's form, called with `weights=None` and `num_classes`, makes a family too.
+    From outside are a family or a function that builds a network, in a module or a file: `module:attribute`, or
+    `file.py:attribute`, in brackets the parameters of a function.
 
     Raises:
         UnknownName: no such name.
-        BadConfig: what it leads to is neither a family nor such a function.
+        DataMissing: no such file.
+        BadConfig: what it leads to is neither, or parameters are wrong.
     """
-    from rapbench.core.types import Family
-    from rapbench.models.zoo import Architecture
+    from rapbench.models.own import own_family
+    from rapbench.models.zoo import architecture
 
-    found = MODELS.load(name)
-    if isinstance(found, Family) and not isinstance(found, type):
-        return found
-    if not callable(found):
-        raise BadConfig(
-            f"{name} is neither a family of networks, with size, default_weights, absent and load, "
-            "nor a function that is called as torchvision's models"
-        )
-    return Architecture(name=name, function=found)
+    call = parse_call(name)
+    thing = _of_timm(call.name) if call.name.startswith(_TIMM) else MODELS.load(call.name)
+    if ":" in call.name and not _is_family(thing):
+        return own_family(placeless(name), call, thing, outside_module(MODELS.kind, call.name))
+    if call.parameters:
+        raise BadConfig(f"{call.name} takes no parameters: leave out the brackets of {name}")
+    found: Family = thing if _is_family(thing) else architecture(call.name, thing)
+    return found
+
+
+def _of_timm(name: str) -> Any:
+    from rapbench.models.timm import timm_family
+
+    return timm_family(name)
+
+
+def _is_family(thing: object) -> bool:
+    from rapbench.core.types import Family
+
+    return isinstance(thing, Family) and not isinstance(thing, type)
 
 
 def load_classifier(
@@ -103,7 +139,7 @@ def load_classifier(
     """The classifier of that name and those weights, in evaluation mode and without gradients of weights.
 
     Args:
-        name: as in MODELS.
+        name: as `family` takes it.
         weights: 'auto', 'random', a name of published weights, or a weight file; 'scenes' where some are embedded,
             'trained' where the network is trained on the data set's own images when first needed.
         label_space: of the data set it is to classify, which decides what 'auto' is.
@@ -112,21 +148,31 @@ def load_classifier(
 
     Raises:
         UnknownName: no such network, or no such weights of it.
-        BadConfig: it has no such kind of weights, or nothing to be trained on.
+        BadConfig: it has no such kind of weights, nothing to be trained on, or code from outside makes no classifier.
         DataMissing: a weight file is not there, or cannot be downloaded.
         BadWeights: a weight file is unreadable or does not fit, or weights are not finite.
     """
+    from rapbench.models.building import refuse_no_classifier
     from rapbench.models.checkpoint import refuse_not_finite, state_digest
 
-    found = family(name)
+    found, called = family(name), placeless(name)
     weights = found.default_weights(label_space) if weights == "auto" else weights
     loaded = found.load(weights, seed=seed, training=training)
-    refuse_not_finite(loaded.module, f"weights {loaded.weights} of {name}")
-    return replace(
+    classifier = replace(
         loaded,
-        name=name,
-        title=loaded.title or f"{name} ({loaded.weights})",
-        digest=state_digest(loaded.module),
+        name=called,
+        title=loaded.title or f"{called} ({loaded.weights})",
         module=loaded.module.eval().requires_grad_(requires_grad=False),
+        source=loaded.source or _source(name),
         size=found.size,
     )
+    refuse_not_finite(classifier.module, f"weights {loaded.weights} of {called}")
+    if ":" in name:
+        refuse_no_classifier(classifier)
+    return replace(classifier, digest=state_digest(classifier.module))
+
+
+def _source(name: str) -> str | None:
+    """Digest of the code that a network from outside comes from; None for those of the package."""
+    name = parse_call(name).name
+    return source_digest(outside_module(MODELS.kind, name)) if ":" in name else None

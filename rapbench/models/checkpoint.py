@@ -6,14 +6,16 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from rapbench.core.errors import BadWeights, DataMissing, first_line
 
@@ -42,6 +44,19 @@ _TRAINING_ONLY = ("aux1.", "aux2.", "AuxLogits.")
 _DENSENET_OF_2017 = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
 _NUM_CLASSES = 1000
 _SHOWN = 5
+
+_DRAWING = {Tensor.normal_, Tensor.uniform_, nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_}
+
+
+class Undrawn(TorchFunctionMode):
+    """Weights of networks built meanwhile are not drawn, which takes seconds for many: they will be overwritten."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        given = kwargs or {}
+        tensor = args[0] if args else given.get("tensor")
+        return tensor if func in _DRAWING and isinstance(tensor, nn.Parameter) else func(*args, **given)
 
 
 def names_file(weights: str) -> bool:
@@ -110,21 +125,37 @@ def fitted(build: Callable[[int], nn.Module], state: Mapping[str, Tensor], sourc
     Raises:
         BadWeights: keys or shapes do not fit; the message names some of each.
     """
-    with torch.device("meta"):
-        usual = build(_NUM_CLASSES)
-        state, head = _unwrapped(state, usual.state_dict().keys()), last_weight(usual)
-        num_classes = len(state[head]) if head in state and state[head].ndim else 0
-        module = build(num_classes or _NUM_CLASSES)
-    _check(module.state_dict(), state, source)
-    module.to_empty(device="cpu")
-    for key, tensor in module.state_dict().items():
+    with Undrawn():
+        module = build(_NUM_CLASSES)
+        head, unwrapped = last_weight(module), _unwrapped(state, module.state_dict().keys())
+        num_classes = len(unwrapped[head]) if head in unwrapped and unwrapped[head].ndim else 0
+        if num_classes not in {0, _NUM_CLASSES}:
+            module = build(num_classes)
+    return filled(module, state, source)
+
+
+def filled(module: nn.Module, state: Mapping[str, Tensor], source: str) -> nn.Module:
+    """The network with other weights; what may be missing or too much is as in `fitted`.
+
+    Raises:
+        BadWeights: keys or shapes do not fit; the message names some of each.
+    """
+    held = module.state_dict()
+    state = _unwrapped(state, held.keys())
+    _check(held, state, source)
+    for key, tensor in held.items():
         tensor.copy_(state[key]) if key in state else tensor.zero_()
     return module
 
 
 def last_weight(module: nn.Module) -> str:
-    """Name of the weight whose rows are the classes."""
-    return [name for name, _ in module.named_parameters() if name.endswith("weight")][-1]
+    """Name of the weight whose rows are the classes; empty where the network has none."""
+    return next((name for name, _ in reversed([*module.named_parameters()]) if name.endswith("weight")), "")
+
+
+def count_classes(module: nn.Module) -> int:
+    """Rows of that weight, 0 where there is none."""
+    return len(module.get_parameter(name)) if (name := last_weight(module)) else 0
 
 
 def refuse_not_finite(module: nn.Module, source: str) -> None:

@@ -1,24 +1,20 @@
 """torchvision's architectures, and any function that is called as theirs are: published weights, random ones, files."""
 
-import socket
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 
-import torch
 from torch import Tensor, nn
 from torchvision import models
 from torchvision.models import ResNet50_Weights, WeightsEnum, get_model_weights
 
 from rapbench.core.catalogue import nearest
-from rapbench.core.errors import BadConfig, BadWeights, DataMissing, UnknownName
+from rapbench.core.errors import BadConfig, BadWeights, UnknownName
 from rapbench.core.types import Classifier, Training
-from rapbench.models.checkpoint import KERAS_SUFFIXES, SUFFIXES, fitted, last_weight, names_file, read_state
+from rapbench.models.building import built, network_of
+from rapbench.models.checkpoint import KERAS_SUFFIXES, SUFFIXES, count_classes, fitted, names_file, read_state
+from rapbench.models.downloads import cached, download
 
-_SECONDS_WITHOUT_A_BYTE = 30.0
 _REFUSED = {
     "scenes": "has no embedded weights for scenes: vgg16 and resnet50 have",
     "trained": "is not trained here, only mnist_cnn is: pass a file as --weights",
@@ -49,7 +45,7 @@ class Architecture:
 
     name: str
     function: Callable[..., nn.Module]
-    options: Mapping[str, bool] = field(default_factory=dict)
+    options: Mapping[str, object] = field(default_factory=dict)
     size: int = 224
     mean: tuple[float, ...] = Classifier.mean
     std: tuple[float, ...] = Classifier.std
@@ -60,12 +56,12 @@ class Architecture:
 
     def default_weights(self, label_space: str) -> str:
         """Embedded ones for scenes, which most have not; else what torchvision published first."""
-        return "scenes" if label_space == "scenes" else "IMAGENET1K_V1"
+        return "scenes" if label_space == "scenes" else next(iter(self._published()), "IMAGENET1K_V1")
 
     def absent(self, weights: str) -> str:
         """The address and the place of published weights that no run has downloaded yet."""
         published = {} if names_file(weights) else self._published()
-        if weights not in published or (file := _cached(published[weights].url)).exists():
+        if weights not in published or (file := cached(PurePosixPath(published[weights].url).name)).exists():
             return ""
         return f"weights are not here: a run downloads {published[weights].url}; offline, put it at {file}"
 
@@ -74,14 +70,14 @@ class Architecture:
 
         Raises:
             UnknownName: torchvision publishes no such weights.
-            BadConfig: it publishes none, or the function is not called as torchvision's are.
+            BadConfig: it publishes none, or the function raises or returns no network.
             DataMissing: a weight file is not there, or cannot be downloaded.
             BadWeights: a weight file is unreadable or does not fit.
         """
         if weights in _REFUSED:
             raise BadConfig(f"{self.name} {_REFUSED[weights]}")
         if weights == "random":
-            return self.with_weights(self._initial(seed), weights)
+            return self.with_weights(self.build(self.num_classes, seed), weights)
         if not names_file(weights):
             file = self._downloaded(weights)
             return self.filled(read_state(file), file, weights)
@@ -102,7 +98,7 @@ class Architecture:
 
     def with_weights(self, module: nn.Module, weights: str) -> Classifier:
         """The classifier of a network; its classes are known where it was trained and has as many as were published."""
-        known = weights != "random" and len(module.get_parameter(last_weight(module))) == self.num_classes
+        known = weights != "random" and count_classes(module) == self.num_classes
         return Classifier(
             module=module,
             weights=weights,
@@ -112,28 +108,19 @@ class Architecture:
             std=self.std,
         )
 
-    def build(self, num_classes: int) -> nn.Module:
+    def build(self, num_classes: int, seed: int = 0) -> nn.Module:
         """The network with initial weights.
 
         Raises:
-            BadConfig: the function is not called as torchvision's are.
+            BadConfig: the function raises, or returns no network.
         """
-        try:
-            return self.function(weights=None, num_classes=num_classes, **self.options)
-        except TypeError as error:
-            raise BadConfig(f"{self.name} cannot be called as torchvision's models: {error}") from error
-
-    def _initial(self, seed: int) -> nn.Module:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return self.build(self.num_classes)
+        options = {**self.options, "weights": None, "num_classes": num_classes}
+        return network_of(self.name, built(self.name, self.function, options, seed))
 
     def _published(self) -> dict[str, WeightsEnum]:
-        """Torchvision's weights for this network by name, of classifiers only; none for functions of others."""
-        try:
-            return {entry.name: entry for entry in get_model_weights(self.function) if entry.meta["categories"]}
-        except ValueError:
-            return {}
+        """Torchvision's weights for this network and its size of input, by name; none for functions of others."""
+        found = _weights(self.function)
+        return {entry.name: entry for entry in found if entry.transforms().crop_size == [self.size]}
 
     def _downloaded(self, weights: str) -> Path:
         """The file of published weights in PyTorch's cache, downloaded if it is not there."""
@@ -144,38 +131,38 @@ class Architecture:
             hint = nearest(weights, [*published, *self.known])
             raise UnknownName(f"no weights named {weights!r} of {self.name}, and no such file: {hint}")
         url = published[weights].url
-        file = _cached(url)
+        file = cached(PurePosixPath(url).name)
         if not file.exists():
-            self._download(url, file, weights)
+            download(url, file, f"{weights} of {self.name}", checksum=file.stem.rpartition("-")[2])
         return file
 
-    def _download(self, url: str, file: Path, weights: str) -> None:
-        checksum = file.stem.rpartition("-")[2]
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with _impatient():
-                torch.hub.download_url_to_file(url, str(file), hash_prefix=checksum, progress=sys.stderr.isatty())
-        except (OSError, RuntimeError, HTTPException) as error:
-            raise DataMissing(
-                f"cannot download {weights} of {self.name} ({error}): put {file.name} into {file.parent}, "
-                "or pass its path as --weights"
-            ) from error
+
+def architecture(
+    name: str, function: Callable[..., nn.Module], options: Mapping[str, object] | None = None
+) -> Architecture:
+    """The architecture of a function, with the input that torchvision's weights are published for if there are some.
+
+    Where these are for several sizes, it takes the smallest.
+
+    Args:
+        name: what it is called on the command line.
+        function: of torchvision's form.
+        options: what else it is given.
+    """
+    inputs = [entry.transforms() for entry in _weights(function)]
+    if not inputs:
+        return Architecture(name=name, function=function, options=options or {})
+    usual = min(inputs, key=lambda one: one.crop_size[0])
+    size, mean, std = usual.crop_size[0], tuple(usual.mean), tuple(usual.std)
+    return Architecture(name=name, function=function, options=options or {}, size=size, mean=mean, std=std)
 
 
-def _cached(url: str) -> Path:
-    """Where PyTorch keeps the file that it downloads from there."""
-    return Path(torch.hub.get_dir(), "checkpoints", PurePosixPath(url).name)
-
-
-@contextmanager
-def _impatient() -> Iterator[None]:
-    """Lets what is read from the net fail after a while without a byte; torch has no such option."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_SECONDS_WITHOUT_A_BYTE)
+def _weights(function: Callable[..., nn.Module]) -> list[WeightsEnum]:
+    """The classifiers' weights that torchvision publishes for one of its functions; none for those of others."""
     try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
+        return [entry for entry in get_model_weights(function) if entry.meta["categories"]]
+    except ValueError:
+        return []
 
 
 def _inception(name: str, function: Callable[..., nn.Module], size: int) -> Architecture:

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from typing import Any, Self
 
+from rapbench.core.paths import stem_of
+
 Parameters = Mapping[str, Any]
 
 
@@ -190,7 +192,7 @@ class Cell:
     def folder(self) -> str:
         """Name of its folder: readable parts, then the key."""
         own = self.identity
-        parts = (part.name.rpartition(":")[2] for part in (own.dataset, own.model, own.method, own.metric))
+        parts = (stem_of(part.name.rpartition(":")[2]) for part in (own.dataset, own.model, own.method, own.metric))
         return ".".join([*parts, self.key])
 
     def document(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from rapbench.core.catalogue import parse_call
+from rapbench.core.catalogue import parse_call, placeless
 from rapbench.results.cell import Cell
 
 T = TypeVar("T")
@@ -55,7 +55,7 @@ class Filter:
         """Whether a cell is asked for."""
         own = cell.identity
         pairs = [
-            (self.model, own.model.name),
+            (self.model and placeless(self.model), own.model.name),
             (self.weights and Path(self.weights).name, own.model.weights),
             (self.select, own.dataset.select),
             (self.seed, own.seed),

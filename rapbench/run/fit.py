@@ -15,6 +15,7 @@ from torch import Tensor
 
 from rapbench.core.cache import refuse_unwritable
 from rapbench.core.errors import BadConfig, SpecMismatch
+from rapbench.core.paths import stem_of
 from rapbench.core.types import Classifier, Dataset
 from rapbench.datasets.scenes import Scenes
 from rapbench.methods.signals.directions import weighted_layers
@@ -99,7 +100,8 @@ def fitted_already(classifier: Classifier, dataset: Dataset, cache: Path) -> Pat
 
 def _file_for(classifier: Classifier, dataset: Scenes, cache: Path) -> Path:
     training = replace(dataset, stream="train")
-    return cache / f"{classifier.name}-{classifier.digest[:16]}-{training.fingerprint}-{_AUTOMATIC}.safetensors"
+    named = f"{stem_of(classifier.name)}-{classifier.digest[:16]}-{training.fingerprint}-{_AUTOMATIC}"
+    return cache / f"{named}.safetensors"
 
 
 def refuse_unless_generated(dataset: type[Dataset]) -> None:

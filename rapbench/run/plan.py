@@ -18,10 +18,10 @@ import torch
 from rapbench import __version__
 from rapbench.core.errors import BadData, SpecMismatch
 from rapbench.core.named import Named, parameters
+from rapbench.core.paths import stem_of
 from rapbench.core.sources import code_digest, source_digest
 from rapbench.core.types import Classifier, Dataset, Method, Metric
 from rapbench.methods.arithmetic import Arithmetic, Demanding
-from rapbench.models import MODELS
 from rapbench.relprop.graph import Graph
 from rapbench.relprop.tracing.trace import trace
 from rapbench.results.cell import Cell, DatasetIdentity, Identity, MethodIdentity, MetricIdentity, ModelIdentity
@@ -174,7 +174,7 @@ class Experiment:
         )
         digits = hashlib.sha256("".join(keys).encode()).hexdigest()[:8]
         name = task.method.name.rpartition(":")[2]
-        return f"{self.dataset_name}.{self.classifier.name}.{name}.{task.block.stem}.{digits}".replace(":", "-")
+        return stem_of(f"{self.dataset_name}.{self.classifier.name}.{name}.{task.block.stem}.{digits}")
 
     def files(self, task: Task) -> list[str]:
         """Paths in the results folder, without their last digits and suffix, of the block files that a task writes."""
@@ -314,8 +314,7 @@ class Experiment:
     @cached_property
     def _model_identity(self) -> ModelIdentity:
         model = self.classifier
-        source = source_digest(MODELS.load(model.name)) if ":" in model.name else None
-        return ModelIdentity(name=model.name, weights=model.weights, digest=model.digest, source=source)
+        return ModelIdentity(name=model.name, weights=model.weights, digest=model.digest, source=model.source)
 
     def _method_identity(self, method: Named[Method]) -> MethodIdentity:
         arithmetic = self.arithmetic(method)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from rapbench.core.errors import BadConfig
+from rapbench.core.paths import stem_of
 from rapbench.core.types import Sample
 from rapbench.results.claims import Claims
 from rapbench.results.seal import sealed, unsealed
@@ -91,7 +92,8 @@ def selection_file(experiment: Experiment) -> Path:
     if experiment.spec.shuffle:
         basis["seed"] = experiment.spec.seed
     digest = hashlib.sha256(json.dumps(basis, sort_keys=True).encode()).hexdigest()[:16]
-    return experiment.spec.out / "selections" / f"{experiment.dataset_name}.{experiment.classifier.name}.{digest}.json"
+    name = f"{experiment.dataset_name}.{experiment.classifier.name}"
+    return experiment.spec.out / "selections" / f"{stem_of(name)}.{digest}.json"
 
 
 def stored(file: Path) -> Scan:

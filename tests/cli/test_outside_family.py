@@ -107,12 +107,15 @@ def test_the_doctor_says_where_its_weights_come_from_until_they_are_there(rapben
     [
         ("mine:TONE", "cannot load model 'mine:TONE'"),
         ("yours:TONES", "cannot load model 'yours:TONES'"),
-        ("mine:NUMBER", "mine:NUMBER is neither a family of networks, with size, default_weights, absent and load"),
-        ("mine:Tones", "mine:Tones cannot be called as torchvision's models"),
+        ("mine:NUMBER", "mine:NUMBER is neither a function that returns a network nor a family of networks, with size"),
+        (
+            "mine:Tones",
+            "mine:Tones returned an object of type Tones: a network is wanted, an nn.Module or a rapbench.Classifier",
+        ),
     ],
 )
 def test_what_is_no_family_is_one_line(rapbench: Callable[..., Printed], model: str, message: str) -> None:
-    done = rapbench("run", "--model", model, "--weights", "random", *SQUARES, "--method", "rap")
+    done = rapbench("run", "--model", model, *SQUARES, "--method", "rap")
     assert (done.code, done.out) == (2, "")
     assert message in done.err
     assert done.err.count("\n") == 1

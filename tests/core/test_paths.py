@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rapbench.core.cache import cache_folder
-from rapbench.core.paths import typed_path
+from rapbench.core.paths import stem_of, typed_path
 
 
 def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -22,3 +22,8 @@ def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 def test_what_no_path_can_be_is_refused_in_one_line(text: str) -> None:
     with pytest.raises(ValueError, match=r"^[^\n]+$"):
         typed_path(text)
+
+
+def test_a_name_is_part_of_a_file_s_name_without_what_no_file_has() -> None:
+    assert stem_of("mine.py:build(width=2, source=/a/b c)") == "mine.py-build-width=2-source=-a-b-c"
+    assert stem_of("vgg16_keras") == "vgg16_keras"

@@ -271,3 +271,22 @@ def test_the_digest_sees_every_value_shape_type_and_name() -> None:
     assert len(set(digests)) == len(digests)
     assert digest(a=torch.ones(3, 2).T) == digests[0]
     assert all(len(each) == 64 for each in digests)
+
+
+class Positions(nn.Module):
+    """A network with numbers that its state dict does not hold, as Swin v2 has."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.fc = nn.Linear(2, num_classes)
+        self.register_buffer("table", torch.arange(2.0), persistent=False)
+        self.shift = torch.full((1,), 3.0)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(x * self.table + self.shift)
+
+
+def test_numbers_that_no_state_dict_holds_are_those_the_network_was_built_with() -> None:
+    net = Positions(7)
+    x = torch.ones(1, 2)
+    assert torch.equal(fitted(Positions, net.state_dict(), "file")(x), net(x))

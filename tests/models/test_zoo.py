@@ -12,7 +12,7 @@ from torchvision import models
 from rapbench.core.errors import BadConfig, BadWeights, DataMissing, UnknownName
 from rapbench.core.types import Classifier
 from rapbench.models import MODELS, family, load_classifier, narrow
-from rapbench.models.checkpoint import last_weight
+from rapbench.models.checkpoint import Undrawn, last_weight
 from rapbench.models.narrow import NARROW
 from rapbench.models.zoo import Architecture
 
@@ -42,11 +42,31 @@ def test_listing_models_and_datasets_imports_no_torch() -> None:
 
 @pytest.mark.parametrize("name", list(MODELS))
 def test_every_name_is_an_architecture_with_weights_and_a_head(name: str) -> None:
-    with torch.device("meta"):
+    with Undrawn():
         module = architecture(name).build(7)
     assert module.get_parameter(last_weight(module)).shape[0] == 7
     assert not any(key.startswith(("aux", "Aux")) for key in module.state_dict())
-    assert name in {"vgg16_keras", "mnist_cnn"} or "IMAGENET1K_V1" in models.get_model_weights(name).__members__
+    assert name in {"vgg16_keras", "mnist_cnn"} or family(name).default_weights("imagenet") in published(name)
+
+
+def published(name: str) -> dict[str, int]:
+    """Side in pixels that each of torchvision's weights is published for."""
+    return {entry.name: entry.transforms().crop_size[0] for entry in models.get_model_weights(name)}
+
+
+def test_every_classifier_of_torchvision_has_its_name() -> None:
+    assert set(models.list_models(module=models)) <= set(MODELS)
+
+
+@pytest.mark.parametrize("name", models.list_models(module=models))
+def test_the_input_is_what_the_weights_are_published_for(name: str) -> None:
+    network, sides = architecture(name), published(name)
+    assert sides[network.default_weights("imagenet")] == network.size == min(sides.values())
+    assert not network.absent("IMAGENET1K_SWAG_E2E_V1") or sides["IMAGENET1K_SWAG_E2E_V1"] == network.size
+
+
+def test_a_network_trained_on_another_range_of_pixels_is_given_it() -> None:
+    assert (architecture("efficientnet_v2_l").mean, architecture("efficientnet_v2_s").mean[0]) == ((0.5,) * 3, 0.485)
 
 
 def test_an_unknown_model_gets_the_nearest_name() -> None:
@@ -180,7 +200,7 @@ def test_a_download_is_checked_against_the_hash_in_its_name(cache: Path, monkeyp
 
 def test_a_download_that_stalls_ends_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr("rapbench.models.zoo._SECONDS_WITHOUT_A_BYTE", 0.2)
+    monkeypatch.setattr("rapbench.models.downloads._SECONDS_WITHOUT_A_BYTE", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/vgg16-397923af.pth"
         published = {"IMAGENET1K_V1": SimpleNamespace(url=url)}
@@ -210,10 +230,12 @@ def test_without_embedded_weights_the_models_that_have_them_are_named(weights: s
         _load("resnet18", weights, label_space="scenes")
 
 
-def test_an_architecture_from_outside_needs_torchvisions_signature(tmp_path: Path) -> None:
+def test_a_function_of_torchvisions_form_takes_what_torchvisions_do(tmp_path: Path) -> None:
     file = _saved(models.squeezenet1_1(num_classes=3), tmp_path / "mine.pt")
     assert _load("torchvision.models.squeezenet:squeezenet1_1", file).weights == "mine.pt"
-    with pytest.raises(BadConfig, match="cannot be called as torchvision's models"):
-        _load("rapbench.models.narrow:vgg16_narrow", "random")
-    with pytest.raises(BadConfig, match="has no published weights"):
-        _load("rapbench.models.narrow:vgg16_narrow", "auto")
+    assert _load("doubles:tiny", "random").title == "doubles:tiny (random)"
+    assert family("torchvision.models:efficientnet_b4").size == family("efficientnet_b4").size == 380
+    with pytest.raises(BadConfig, match="doubles:tiny has no published weights: pass a file or random as --weights"):
+        _load("doubles:tiny", "auto")
+    with pytest.raises(BadConfig, match="vgg11 takes no parameters"):
+        family("vgg11(width=2)")
