@@ -13,6 +13,9 @@ from rapbench.core.files import File
 
 T = TypeVar("T")
 
+LATER = {"later": True}
+"""Metadata of a parameter that came after rows had been stored: at its default it leaves no trace in their keys."""
+
 
 @dataclass(frozen=True)
 class Named(Generic[T]):
@@ -53,9 +56,12 @@ def parameters(thing: Any) -> dict[str, Any]:
     """The parameters that numbers depend on, defaults included.
 
     A file counts by its digest, which is not among them: where there is something else to choose, it is the word
-    'file', and else it is left out.
+    'file', and else it is left out. So is one that came later and is at its default.
     """
     defaults, values = _defaults(thing), _values(thing)
+    for field in fields(thing):
+        if "later" in field.metadata and values[field.name] == field.default:
+            del values[field.name]
     kept = {key: value for key, value in values.items() if not isinstance(value, File) or defaults[key] is not None}
     return {key: "file" if isinstance(value, File) else value for key, value in kept.items()}
 

@@ -18,6 +18,7 @@ from rapbench.relprop.layers import (
     Concatenate,
     Convolution,
     Dense,
+    Gated,
     Identity,
     Input,
     Layer,
@@ -44,7 +45,7 @@ class Node:
         layer: the layer.
         inputs: its tensors, each (N, ...).
         output: what it returned, (N, ...).
-        sizes: the shapes it needed besides.
+        sizes: the shapes and constants it needed besides.
         nonnegative: whether every input is known to hold no negative value.
     """
 
@@ -140,7 +141,7 @@ class Graph(nn.Module):
         """Which values are known to be >= 0, from the kinds of layer alone."""
         known: list[bool] = []
         for layer in self.layers:
-            kept = isinstance(layer, _KEEPS_SIGN) and all(known[i] for i in layer.inputs)
+            kept = type(layer) in _KEEPS_SIGN and all(known[i] for i in layer.inputs)
             known.append(isinstance(layer, Rectifier) or kept)
         return tuple(known)
 
@@ -154,8 +155,8 @@ class Graph(nn.Module):
         return x if bound else x[:1]
 
     def consumers(self, position: int) -> list[int]:
-        """Positions of the layers that read a value as a tensor."""
-        return [n for n, layer in enumerate(self.layers) if position in layer.inputs]
+        """Positions of the layers that read a value."""
+        return [n for n, layer in enumerate(self.layers) if position in (*layer.inputs, *layer.sizes)]
 
     def carrying(self) -> list[int]:
         """Positions of the layers on a path from input to output, in order: those that relevance passes."""
@@ -198,6 +199,16 @@ class Graph(nn.Module):
         """The same graph in which layers of a kind run `function(their own function)`."""
         layers = [
             replace(layer, function=function(layer.function)) if isinstance(layer, kind) else layer
+            for layer in self.layers
+        ]
+        return Graph(layers, self.output)
+
+    def held(self) -> Graph:
+        """The same network whose gates are held constant: relevance goes to the signals alone."""
+        layers = [
+            replace(layer, inputs=layer.inputs[:1], sizes=(*layer.inputs[1:], *layer.sizes))
+            if isinstance(layer, Gated)
+            else layer
             for layer in self.layers
         ]
         return Graph(layers, self.output)
@@ -299,7 +310,7 @@ def propagate(graph: Graph, rules: Mapping[int, Rule], x: Tensor, target: Tensor
         layer = graph.layers[n]
         observe(n, relevance[n])
         nonnegative = all(graph.nonnegative[i] for i in layer.inputs)
-        for i in (n, *layer.inputs):
+        for i in (n, *layer.inputs, *layer.sizes):
             values[i] = _restored(graph, values, i)
         inputs, sizes = tuple(values[i] for i in layer.inputs), tuple(values[i] for i in layer.sizes)
         node = Node(layer, inputs, values[n], sizes, nonnegative)
