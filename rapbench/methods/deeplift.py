@@ -28,7 +28,6 @@ from rapbench.relprop.layers import (
     Concatenate,
     Convolution,
     Dense,
-    Difference,
     Identity,
     Input,
     Layer,
@@ -293,12 +292,11 @@ def _picked(function: Callable[..., Tensor], x: Tensor, values: Tensor) -> Tenso
 
 
 def _check(graph: Graph, method: str, *, revealing: bool) -> None:
-    """RevealCancel tells positive parts from negative ones, which these formulas do for increasing functions alone."""
-    kinds = (*_ADDITIVE, Weighted, Rectifier, BatchNorm, Affine, MaxPool)
+    """RevealCancel tells positive parts from negative ones, which its formulas here do for these very kinds alone."""
+    kinds = (*_ADDITIVE, Convolution, Dense, Rectifier, BatchNorm, Affine, MaxPool)
     for n in graph.carrying():
         layer = graph.layers[n]
-        parted = type(layer) in kinds or isinstance(layer, Weighted)
-        if not parted and (revealing or not isinstance(layer, Difference | Activation | Product)):
+        if not (type(layer) in kinds if revealing else isinstance(layer, (*kinds, Activation, Product))):
             raise refusal(layer, method)
 
 

@@ -19,8 +19,8 @@ _REASONS: dict[type[Layer], str] = {
 
 def refusal(layer: Layer, method: str) -> UnsupportedLayer:
     """Says that a method has no rule for a layer, and why where that is known."""
-    reason = next((f": {why}" for kind, why in _REASONS.items() if isinstance(layer, kind)), "")
-    return UnsupportedLayer(f"{method} has no rule for {layer.where}{reason}")
+    reason = _REASONS.get(type(layer))
+    return UnsupportedLayer(f"{method} has no rule for {layer.where}" + (f": {reason}" if reason else ""))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -255,9 +255,8 @@ class Graph(nn.Module):
 
     def state(self) -> tuple[Any, ...]:
         """What changes when weights are replaced, moved or written to."""
-        layers = [layer for layer in self.layers if isinstance(layer, Weighted | BatchNorm)]
-        tensors = (getattr(layer, key, None) for layer in layers for key in _TENSORS)
-        return tuple((t.data_ptr(), 0 if t.is_inference() else t._version, t.dtype) for t in tensors if t is not None)
+        tensors = (t for layer in self.layers for t in _constants(layer))
+        return tuple((t.data_ptr(), 0 if t.is_inference() else t._version, t.dtype) for t in tensors)
 
 
 def identity(layer: Layer) -> Identity:
@@ -275,6 +274,14 @@ def _converted(layer: Layer, dtype: torch.dtype) -> Layer:
     tensors = {key: t.detach().to(dtype) for key in _TENSORS if (t := getattr(layer, key, None)) is not None}
     other = replace(layer, **tensors)
     return replace(other, function=other.applied)
+
+
+def _constants(layer: Layer) -> Iterator[Tensor]:
+    """The tensors that decide what a layer computes."""
+    if isinstance(layer, Weighted | BatchNorm):
+        yield from (t for key in _TENSORS if (t := getattr(layer, key, None)) is not None)
+    elif isinstance(layer.function, Replay):
+        yield from layer.function.constants()
 
 
 def _rounded(value: Any, kept: torch.dtype | None) -> Any:

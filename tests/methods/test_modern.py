@@ -182,6 +182,24 @@ def test_a_negative_constant_beside_rectified_maps_counts_as_negative(method: LR
     assert relative(method(Plane(given=False).double(), x, TARGET, seeds=SEEDS), expected) < 1e-9
 
 
+def test_constants_beside_maps_take_no_part_in_rescale() -> None:
+    net = Plane(given=False).double()
+    change = score(net, small()) - score(net, torch.zeros_like(small()))
+    assert relative(DeepLiftRescale()(net, small(), TARGET, seeds=SEEDS).sum((1, 2, 3)), change) < 1e-9
+    with pytest.raises(UnsupportedLayer, match="no rule for pad"):
+        DeepLiftRevealCancel()(net, small(), TARGET, seeds=SEEDS)
+
+
+def test_a_scale_that_is_written_to_changes_what_was_derived_of_the_network() -> None:
+    net, x = network(Piecewise).float(), small().float()
+    graph = trace(net, x)
+    before = graph.widened(torch.float64)(small())
+    with torch.no_grad():
+        net.scale.mul_(2)
+    assert relative(graph.widened(torch.float64)(small()), net(x)) < 1e-5
+    assert relative(before, net(x)) > 1e-3
+
+
 @pytest.mark.parametrize(("backend", "name"), [("captum", "deeplift_rescale"), ("zennit", "lrp_epsilon")])
 def test_other_libraries_are_not_asked_for_layers_they_have_no_rules_for(backend: str, name: str) -> None:
     method = BACKENDS.load(backend).build(Call(name, {}))

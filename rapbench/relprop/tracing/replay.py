@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -53,6 +53,14 @@ class Replay:
         if isinstance(self.pick, Ref):
             return copies[self.pick]  # type: ignore[no-any-return]
         return [t for t in leaves(result) if isinstance(t, Tensor)][self.pick]
+
+    def constants(self) -> Iterator[Tensor]:
+        """The tensors among its arguments, and among those of the operations it is put together of."""
+        for a in leaves((self.args, self.kwargs)):
+            if isinstance(a, Replay):
+                yield from a.constants()
+            elif isinstance(a, Tensor):
+                yield a
 
     def to(self, dtype: torch.dtype) -> Replay:
         """The same operation with its constants, and what it makes, in another floating type."""
