@@ -14,6 +14,9 @@ from rapbench.core.files import File
 
 T = TypeVar("T")
 
+LATER = {"later": True}
+"""Metadata of a parameter that came after rows had been stored: at its default it leaves no trace in their keys."""
+
 
 @dataclass(frozen=True)
 class Named(Generic[T]):
@@ -54,10 +57,16 @@ def parameters(thing: Any) -> dict[str, Any]:
     """The parameters that numbers depend on, defaults included.
 
     A file counts by its digest, which is not among them: where there is something else to choose, it is the word
-    'file', and else it is left out. So is the path of images, which count by their fingerprint.
+    'file', and else it is left out. So is the path of images, which count by their fingerprint, and a parameter that
+    came later and is at its default.
     """
     defaults = _defaults(thing)
-    values = {key: value for key, value in _values(thing).items() if not isinstance(value, Path)}
+    later = {field.name for field in fields(thing) if "later" in field.metadata}
+    values = {
+        key: value
+        for key, value in _values(thing).items()
+        if not isinstance(value, Path) and not (key in later and value == defaults[key])
+    }
     kept = {key: value for key, value in values.items() if not isinstance(value, File) or defaults[key] is not None}
     return {key: "file" if isinstance(value, File) else value for key, value in kept.items()}
 
