@@ -64,20 +64,19 @@ class StoredMaps:
 
     @classmethod
     def _of_folder(cls, folder: Path) -> Self:
-        files = sorted(
-            path for path in folder.iterdir() if path.suffix.lower() in _FORMS and not path.name.startswith(".")
-        )
+        files = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in _FORMS and path.name[0] != "."]
         if not files:
             raise DataMissing(f"no maps ({', '.join(_FORMS)}) in {folder}")
-        named = {unquote(path.stem): partial(_single, path) for path in files}
+        ids = (unquote(path.relative_to(folder).with_suffix("").as_posix()) for path in files)
+        named = {image_id: partial(_single, path) for image_id, path in zip(ids, files, strict=True)}
         if len(named) < len(files):
             raise BadData("image listed twice", folder, f"{len(files)} files are maps of {len(named)} images")
         return cls(folder, tuple(files), named)
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over the files' names and contents; of a file alone, over its content."""
-        names = [path.name for path in self.files] if self.path.is_dir() else []
+        """SHA-256 over ids and contents of a folder's files; of a file alone, over its content."""
+        names = self.named if self.path.is_dir() else ()
         return hashlib.sha256("\n".join((*names, *content_digests(self.files))).encode()).hexdigest()
 
     def check(self, ids: Sequence[str], among: Sequence[str]) -> None:

@@ -17,6 +17,8 @@ from rapbench.core.named import Named, parameters
 from rapbench.core.types import VOID
 from rapbench.datasets import DATASETS
 from rapbench.datasets.folder import Folder
+from rapbench.datasets.imagenet_classes import class_indices
+from rapbench.datasets.voc import Voc
 from rapbench.run.resolve import settings
 from rapbench.run.spec import RunSpec
 
@@ -270,3 +272,24 @@ def test_real_pictures_have_their_masks_and_classes(data_root: Path) -> None:
     assert all(one is not None and 0 < one.sum() < 64 * 64 for one in masks)
     labels = torch.tensor([samples[index].label for index in range(len(samples))])
     assert (len(labels), bool((labels.diff() > 0).all()), samples.label_space) == (200, True, "imagenet")
+
+
+@pytest.mark.data
+def test_real_voc_is_read_as_a_folder_as_it_is_read_by_its_lists(data_root: Path) -> None:
+    voc = Voc(data_root=data_root, size=64)
+    root = data_root / "voc/VOCdevkit/VOC2012"
+    given = Folder(path=root / "JPEGImages", masks=root / "SegmentationClass", boxes=root / "Annotations", size=64)
+    assert len(voc) == len(given)
+    for sample in (voc[index] for index in range(0, len(voc), 10)):
+        same = given[given.ids.index(sample.id)]
+        for one, other in ((sample.image, same.image), (sample.mask, same.mask), (sample.boxes, same.boxes)):
+            assert (one is None) == (other is None)
+            assert one is None or other is None or torch.equal(one, other)
+
+
+@pytest.mark.data
+def test_wnids_are_in_the_order_of_the_published_list(data_root: Path) -> None:
+    published = (data_root / "imagenet/LOC_synset_mapping.txt").read_text().splitlines()
+    assert class_indices([line.split()[0] for line in published]) == {
+        line.split()[0]: index for index, line in enumerate(published)
+    }

@@ -44,6 +44,14 @@ def one_file_each(folder: Path, suffix: str, save: Callable[[Path, np.ndarray], 
     return folder
 
 
+def in_sub_folders(folder: Path) -> Path:
+    for name, array in zip(IDS, ARRAYS, strict=True):
+        file = folder / f"{name.replace('%', '%25')}.npy"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        np.save(file, array)
+    return folder
+
+
 def hdf5(file: Path, arrays: dict[str, np.ndarray]) -> Path:
     with h5py.File(file, "w") as held:
         for name, array in arrays.items():
@@ -60,6 +68,7 @@ FORMS: dict[str, Callable[[Path], Path]] = {
     "npz each": lambda at: one_file_each(at / "maps", ".npz", lambda f, a: np.savez(f, relevance=a, target=1)),
     "npy each": lambda at: one_file_each(at / "maps", ".npy", np.save),
     "pt each": lambda at: one_file_each(at / "maps", ".pt", lambda f, a: torch.save(torch.from_numpy(a), f)),
+    "npy each in sub-folders": lambda at: in_sub_folders(at / "maps"),
     "npy of all": lambda at: saved(at / "all.npy", np.save, ARRAYS),
     "npz of all": lambda at: saved(at / "all.npz", np.savez, ARRAYS, np.arange(3)),
     "npz by id": lambda at: saved(at / "all.npz", np.savez, **dict(zip(IDS, ARRAYS, strict=True))),
