@@ -42,7 +42,7 @@ class Folder:
         boxes: folder of Pascal VOC's XML files, or of YOLO's text files (class, centre, width and height as shares of
             the sides), or a CSV file (image, xmin, ymin, xmax, ymax; edges in pixels, counted from zero).
         labels: CSV file (image, label), in the place of sub-folders.
-        data_root: not used.
+        data_root: folder, or one that holds `imagenet`, with the list of WNIDs, if it does not lie beside the pictures.
         size: side of the square images in pixels.
         preprocess: how a photograph becomes square.
     """
@@ -152,11 +152,17 @@ class Folder:
         """Id -> class index, of the pictures that have a label."""
         written = self._labels_of_folders() if self.labels is None else self._labels_of_file(self.labels)
         try:
-            indices = class_indices(set(written.values()))
+            indices = class_indices(set(written.values()), self._places)
         except UnknownName as error:
             _LOG.warning("%s: images are without labels: %s", self.labels or self.path, error)
             return {}
         return {name: indices[label] for name, label in written.items()}
+
+    @property
+    def _places(self) -> list[Path]:
+        """Where ILSVRC's list of WNIDs may lie."""
+        root = self.data_root
+        return [self.path, self.path.parent, *([root, root / "imagenet"] if root else [])]
 
     def _labels_of_folders(self) -> dict[str, str]:
         folders = {name: file.parent for name, file in self._pictures.files.items()}

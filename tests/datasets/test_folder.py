@@ -290,6 +290,17 @@ def test_real_voc_is_read_as_a_folder_as_it_is_read_by_its_lists(data_root: Path
 @pytest.mark.data
 def test_wnids_are_in_the_order_of_the_published_list(data_root: Path) -> None:
     published = (data_root / "imagenet/LOC_synset_mapping.txt").read_text().splitlines()
-    assert class_indices([line.split()[0] for line in published]) == {
-        line.split()[0]: index for index, line in enumerate(published)
-    }
+    expected = {line.split()[0]: index for index, line in enumerate(published)}
+    some = list(expected)[::7]
+    assert class_indices(some, [data_root / "imagenet"]) == {wnid: expected[wnid] for wnid in some}
+    assert class_indices(expected) == expected
+    assert class_indices(some) == {wnid: expected[wnid] for wnid in some}, "timm knows them too"
+
+
+def test_wnids_whose_order_is_known_nowhere_are_no_labels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    picture(tmp_path / "n01440764" / "x.png")
+    monkeypatch.setattr("rapbench.datasets.imagenet_classes._of_timm", frozenset)
+    assert Folder(path=tmp_path).label_space == ""
+    assert "LOC_synset_mapping.txt there, or pip install" in caplog.text
