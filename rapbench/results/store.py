@@ -14,6 +14,7 @@ import re
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -32,6 +33,8 @@ from rapbench.results.seal import sealed, unsealed
 
 Columns = Mapping[str, NDArray[Any]]
 _LOG = logging.getLogger(__name__)
+_READERS = 4
+"""Threads that read the files of a cell."""
 _NAME = re.compile(r"(\d{7,18})-(\d{7,18})-([0-9a-f]{8})")
 _READING = (OSError, ValueError, TypeError, LookupError, RecursionError, AttributeError, pa.ArrowException)
 """What is raised on files that are gone, torn, or hold something else."""
@@ -172,7 +175,8 @@ class Store:
         arrays = {key: pa.array(list(a) if a.ndim > 1 else a) for key, a in columns.items()}
         notes = {"cell": cell.key, "incidents": json.dumps(incidents), "origin": json.dumps(origin)}
         sink = pa.BufferOutputStream()
-        pq.write_table(pa.table(arrays).replace_schema_metadata(notes), sink)
+        table = pa.table(arrays).replace_schema_metadata(notes)
+        pq.write_table(table, sink, use_dictionary=False, write_statistics=False)  # nobody looks at them
         content = sink.getvalue().to_pybytes()
         path = self.open(cell) / f"{block.stem}-{_digits(content)}.parquet"
         write_whole(path, content)
@@ -202,10 +206,8 @@ class Store:
     def _opened(self, cell: Cell, pattern: str, columns: Sequence[str] | None = None) -> dict[int, _Opened]:
         """The whole files of a cell by the position they start at, in order; of several, the best."""
         found: dict[int, _Opened] = {}
-        for path in sorted((self.root / cell.folder).glob(f"{pattern}.parquet")):
-            if path in self._aside | self._damaged:
-                continue
-            opened = _opened(path, cell, columns)
+        paths = sorted(set((self.root / cell.folder).glob(f"{pattern}.parquet")) - self._aside - self._damaged)
+        for path, opened in zip(paths, _all_opened(paths, cell, columns), strict=True):
             if opened is None:
                 self._tell(path)
             elif (start := opened.file.block.start) not in found or opened.worth > found[start].worth:
@@ -269,6 +271,15 @@ def _spec(path: Path) -> Cell | None:
     """The cell of a spec, with as many images as it is to have; None where it is not as it was written."""
     held = unsealed(path)
     return Cell.parse(held, held["images"]) if held else None
+
+
+def _all_opened(paths: Sequence[Path], cell: Cell, columns: Sequence[str] | None) -> list[_Opened | None]:
+    """Each file of a cell; several at once where there are many, since most of the time is waiting."""
+    opened = partial(_opened, cell=cell, columns=columns)
+    if len(paths) < _READERS:
+        return [*map(opened, paths)]
+    with ThreadPoolExecutor(_READERS) as pool:
+        return [*pool.map(opened, paths)]
 
 
 def _opened(path: Path, cell: Cell, columns: Sequence[str] | None) -> _Opened | None:
