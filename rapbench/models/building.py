@@ -21,7 +21,7 @@ def built(name: str, function: Callable[..., object], options: Mapping[str, obje
     try:
         with seeded(seed):
             return function(**options)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise BadConfig(f"{name} raised {last_line(error)}") from error
 
 
