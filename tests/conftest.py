@@ -5,6 +5,7 @@ from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # tests on every core: a thread each, and one for what they start
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.pop("COLUMNS", None)  # tables as wide as they need, whatever terminal the tests are started from
 
 import pytest
 import torch

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rapbench.backends.modules import Hookable
-from rapbench.relprop.layers import Add, AveragePool, BatchNorm, MaxPool, Rectifier, Unsupported, Weighted
+from rapbench.relprop.layers import Add, AveragePool, BatchNorm, MaxPool, Rectifier, Weighted
 
 POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)
 _REUSED = "the module runs more than once, and captum remembers one run of each"
@@ -29,8 +29,7 @@ def check_differences(model: nn.Module, x: Tensor, method: str) -> None:
     for n in network.graph.carrying():
         layer = network.graph.layers[n]
         module = network.module(layer)
-        if isinstance(layer, Unsupported):
-            network.refuse(layer, "no rule is known for it")
+        network.check_known(layer)
         if not isinstance(layer, Rectifier | MaxPool):
             continue
         if type(module) not in (nn.ReLU, *POOLS):
@@ -51,8 +50,7 @@ def check_relevance(model: nn.Module, x: Tensor, method: str) -> None:
     network = Hookable(model, x, method)
     for n in network.graph.carrying():
         layer = network.graph.layers[n]
-        if isinstance(layer, Unsupported):
-            network.refuse(layer, "no rule is known for it")
+        network.check_known(layer)
         if isinstance(layer, Add):
             network.refuse(layer, "captum gives each summand the whole relevance")
         if isinstance(layer, Rectifier) and "6" in layer.operation:

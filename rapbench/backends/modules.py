@@ -15,8 +15,23 @@ from rapbench.methods.cam import last_maps
 from rapbench.relprop.axes import channel_axes
 from rapbench.relprop.graph import Graph
 from rapbench.relprop.idle import prepared
-from rapbench.relprop.layers import Layer
+from rapbench.relprop.layers import (
+    Add,
+    AveragePool,
+    BatchNorm,
+    Concatenate,
+    Convolution,
+    Dense,
+    Identity,
+    Layer,
+    MaxPool,
+    Rearrange,
+    Rectifier,
+)
 from rapbench.relprop.tracing.trace import trace
+
+_KNOWN = (*(Convolution, Dense, BatchNorm, Rectifier, MaxPool, AveragePool, Add, Concatenate, Identity, Rearrange),)
+"""Kinds of layer for which the libraries have rules, or that have one gradient for all of them."""
 
 
 class Hookable:
@@ -53,6 +68,11 @@ class Hookable:
     def reused(self, layer: Layer) -> bool:
         """Whether the layer's module runs more than once in a forward pass."""
         return self._runs[layer.name, layer.operation] > 1
+
+    def check_known(self, layer: Layer) -> None:
+        """Refuses a layer that the library would leave to its gradient."""
+        if not isinstance(layer, _KNOWN):
+            self.refuse(layer, "no rule is known for it")
 
     def refuse(self, layer: Layer, reason: str) -> NoReturn:
         """Says which layer the library would get wrong, and why."""

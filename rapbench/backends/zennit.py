@@ -21,7 +21,7 @@ from rapbench.backends.zennit_limits import additions_are_residual, hooked, merg
 from rapbench.core.errors import BadConfig
 from rapbench.core.ranges import NonNegative, Positive
 from rapbench.relprop.idle import prepared
-from rapbench.relprop.layers import AveragePool, BatchNorm, Convolution, Dense, Layer, Rectifier, Unsupported
+from rapbench.relprop.layers import AveragePool, BatchNorm, Convolution, Dense, Layer, Rectifier
 from rapbench.relprop.rules import ZBeta
 
 try:
@@ -178,8 +178,7 @@ class _LRP:
         settled = prepared(network.graph, x).layers
         for n in network.graph.carrying():
             layer = network.graph.layers[n]
-            if isinstance(layer, Unsupported):
-                network.refuse(layer, "no rule is known for it")
+            network.check_known(layer)
             rule = pixels if n in first else next((rule for kind, rule in table if isinstance(settled[n], kind)), None)
             if rule is not None:
                 hooks[hooked(network, layer)] = rule

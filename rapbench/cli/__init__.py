@@ -46,8 +46,11 @@ def _exit_code() -> int:
 
 
 def _stopped(number: int, _: object) -> None:
-    """Leaves as after an error, so that claimed work is given back; the same signal once more ends at once."""
-    signal.signal(number, signal.SIG_DFL)
+    """Leaves as after an error, so that claimed work is given back.
+
+    A second interrupt ends at once; a second signal of a scheduler, which may send several, changes nothing.
+    """
+    signal.signal(number, signal.SIG_DFL if number == signal.SIGINT else signal.SIG_IGN)
     told = _STOPS[signal.Signals(number)]
     sys.stderr.write(f"rapbench: {told}; what is done is kept, the same command goes on from there\n")
     sys.exit(128 + number)

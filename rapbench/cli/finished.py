@@ -78,6 +78,7 @@ class Finished:
             f"{self.explanations} explanations in {self.seconds:.1f} s{_shares(self.stages)}"
             if self.explanations
             else _nothing_left(out),
+            self._foreign(),
             _guards(self.results) if self.results else "",
             *(
                 f"precision: on the first image, the map of {method} is {distance:.0e} (L1) from float64's, and rows "
@@ -86,6 +87,18 @@ class Finished:
             ),
         ]
         return "\n".join(filter(None, lines)) + (f"\n\n{text(self.results)}" if self.results else "")
+
+    def _foreign(self) -> str:
+        """That rows which were found are of other code or libraries; empty where none are."""
+        here = self.experiment.origin
+        origins = [origin for result in self.results for origin in result.origins]
+        apart = {f"{key} {value}": key for origin in origins for key, value in origin.items() if here.get(key) != value}
+        now = ", ".join(f"{key} {here.get(key)}" for key in dict.fromkeys(apart.values()))
+        return (
+            f"rows were computed by {', '.join(apart)}; here it is {now}: another --out computes afresh"
+            if apart
+            else ""
+        )
 
 
 def finished(experiment: Experiment, failures: Failures | None = None) -> Finished:

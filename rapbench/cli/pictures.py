@@ -24,6 +24,7 @@ class Picture:
         image: (C, H, W) in [0, 1].
         label_space: whose classes it shows; empty where that is not known.
         note: what is unusual about its file.
+        among: the ids of all images of its data set; empty where it is a file.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Picture:
     image: Tensor
     label_space: str = ""
     note: str = ""
+    among: tuple[str, ...] = ()
 
 
 def picture(text: str, *, size: int, data_root: Path | None) -> Picture:
@@ -81,4 +83,11 @@ def _of_dataset(text: str, call: str, index: int, size: int, data_root: Path | N
     if index >= len(dataset):
         raise BadConfig(f"{text}: {call} holds images 0 to {len(dataset) - 1}")
     sample = dataset[index]
-    return Picture(name=text, id=sample.id, image=sample.image, label_space=dataset.label_space, note=sample.note)
+    return Picture(
+        name=text,
+        id=sample.id,
+        image=sample.image,
+        label_space=dataset.label_space,
+        note=sample.note,
+        among=dataset.ids,
+    )

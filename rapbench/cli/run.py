@@ -6,7 +6,8 @@ import json
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -35,7 +36,7 @@ from rapbench.cli.options import (
     specs,
     typed,
 )
-from rapbench.cli.preview import preview
+from rapbench.cli.preview import Preview, preview
 from rapbench.core.errors import BadConfig
 from rapbench.core.stages import stage
 from rapbench.run.spec import RunSpec
@@ -118,13 +119,15 @@ def run(
     """
     if sweep and exhibit is None:
         raise BadConfig("--sweep belongs to a paper's table: rapbench run rap2020/table1 --sweep")
-    experiments = _prepared(specs(context))
+    runs = specs(context)
     if dry_run:
-        previews = {name: preview(experiment) for name, experiment in experiments.items()}
+        said("a dry run: a few images are timed, and nothing is stored")
+        previews = _previewed(runs)
         texts = [_headed(name, shown.text()) for name, shown in previews.items()]
         whole = _joined({name: shown.document() for name, shown in previews.items()})
         typer.echo(json.dumps(whole) if as_json else "\n\n".join(texts))
         return
+    experiments = _prepared(runs)
     if shard is not None:
         raise typer.Exit(_work(experiments, shard, as_json=as_json))
     if workers is not None:
@@ -226,23 +229,43 @@ def _work(experiments: Mapping[str, Experiment], shard: str, *, as_json: bool) -
 
 def _prepared(runs: Mapping[str, RunSpec]) -> dict[str, Experiment]:
     """Every part loaded and checked before anything is computed."""
-    from rapbench.cli.progress import ProgressBar
-    from rapbench.core.errors import DataMissing
     from rapbench.run.resolve import prepare
 
     experiments = {}
     for name, spec in runs.items():
-        try:
-            with ProgressBar(), stage(f"loading {spec.dataset} and {spec.model}"):
-                experiments[name] = prepare(spec)
-        except DataMissing as error:
-            if not name:
-                raise
-            others = ",".join(other for other in runs if other != name)
-            raise DataMissing(
-                f"part {name}: {error}" + (f" (--part {others} leaves it out)" if others else "")
-            ) from error
+        with _loading(name, runs):
+            experiments[name] = prepare(spec)
     return experiments
+
+
+def _previewed(runs: Mapping[str, RunSpec]) -> dict[str, Preview]:
+    """What every part would do; parts of one network are timed together."""
+    from rapbench.doctor.probe import Measured
+    from rapbench.run.rehearsal import rehearsed
+
+    measured, previews = Measured(), {}
+    for name, spec in runs.items():
+        with ExitStack() as stack:
+            with _loading(name, runs):
+                rehearsal = stack.enter_context(rehearsed(spec))
+            previews[name] = preview(rehearsal, measured)
+    return previews
+
+
+@contextmanager
+def _loading(name: str, runs: Mapping[str, RunSpec]) -> Iterator[None]:
+    """Says what of a part is loaded; where its data is missing, also which parts have theirs."""
+    from rapbench.cli.progress import ProgressBar
+    from rapbench.core.errors import DataMissing
+
+    try:
+        with ProgressBar(), stage(f"loading {runs[name].dataset} and {runs[name].model}"):
+            yield
+    except DataMissing as error:
+        if not name:
+            raise
+        others = ",".join(other for other in runs if other != name)
+        raise DataMissing(f"part {name}: {error}" + (f" (--part {others} leaves it out)" if others else "")) from error
 
 
 def _headed(name: str, text: str) -> str:

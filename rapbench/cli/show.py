@@ -115,6 +115,7 @@ class Clean:
     """A picture after the forward pass.
 
     Attributes:
+        shown: the picture.
         model: the network that saw it.
         photo: (H, W, C) in [0, 1].
         x: (1, C, H, W) normalised.
@@ -123,6 +124,7 @@ class Clean:
         caption: explained class, its logit and probability, and the predicted class where it is another.
     """
 
+    shown: Picture
     model: nn.Module
     photo: NDArray[Any]
     x: Tensor
@@ -132,6 +134,10 @@ class Clean:
 
     def relevance(self, method: Method) -> Tensor:
         """Relevance (1, C, H, W)."""
+        from rapbench.core.types import Identified
+
+        if isinstance(method, Identified):
+            return method.of((self.shown.id,), self.shown.among, self.x)
         return method(self.model, self.x, self.target, seeds=self.seeds).detach()
 
     def row(self, maps: Mapping[str, NDArray[Any]], name: str = "") -> Row:
@@ -155,6 +161,7 @@ def _clean(classifier: Classifier, shown: Picture, target: str | None, seed: int
     names = classifier.classes
     index = int(logits.argmax()) if target is None else _class_index(target, names, len(logits))
     return Clean(
+        shown=shown,
         model=classifier.module,
         photo=image.permute(1, 2, 0).numpy(),
         x=x,

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from difflib import get_close_matches
-from typing import Annotated, Any, NamedTuple, get_type_hints
+from typing import Any, NamedTuple, get_type_hints
 
 from rapbench.core.errors import BadConfig, UnknownName
 from rapbench.core.files import File, file_kind, without_file
@@ -171,21 +171,33 @@ class Catalogue(Mapping[str, Entry]):
                 raise BadConfig(f"{self.kind} {call.name} needs a value: write {call.name}({field.name}=...)")
 
     def _value(self, call: Call, key: str, hint: object) -> object:
-        """A parameter of the type of its field; what is nothing else that the field may hold is the path of a file."""
-        from pydantic import AfterValidator, TypeAdapter, ValidationError
+        from pydantic import ValidationError
 
-        from rapbench.core.ranges import within_reach
-
-        text, kind = call.parameters[key], file_kind(hint)
-        form: Any = Annotated[without_file(hint), AfterValidator(within_reach)]
+        text = call.parameters[key]
         try:
-            return TypeAdapter(form).validate_python(None if text.lower() == "none" else text)
-        except ValidationError as error:
-            if kind is None:
-                raise BadConfig(f"{self.kind} {call.name}: {key}={text}: {error.errors()[0]['msg']}") from error
-        try:
-            file = File(kind, typed_path(text))
+            return _read(text, hint)
         except ValueError as error:
-            raise BadConfig(f"{self.kind} {call.name}: {key}: {error}") from error
+            said = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+            raise BadConfig(f"{self.kind} {call.name}: {key}={text}: {said}") from error
+
+
+def _read(text: str, hint: object) -> object:
+    """A parameter of the type of its field; what is nothing else that the field may hold is the path of a file.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    from rapbench.core.ranges import within_reach
+
+    kind = file_kind(hint)
+    try:
+        value = TypeAdapter(without_file(hint)).validate_python(None if text.lower() == "none" else text)
+    except ValidationError:
+        if kind is None:
+            raise
+        file = File(kind, typed_path(text))
         file.read()  # a file that is missing or holds something else is said now
         return file
+    return within_reach(value)

@@ -51,8 +51,8 @@ class File(Generic[C]):
 
     @property
     def stamp(self) -> Hashable:
-        """What changes when the file does; None where there is none."""
-        if not self.path.is_file():
+        """What changes when the file, or what is in the folder, does; None where there is none."""
+        if not self.path.exists():
             return None
         status = self.path.stat()
         return status.st_mtime_ns, status.st_size, status.st_ino

@@ -6,12 +6,16 @@ import inspect
 import re
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from rapbench.core.catalogue import Call
 from rapbench.core.files import File
 
 T = TypeVar("T")
+
+LATER = {"later": True}
+"""Metadata of a parameter that came after rows had been stored: at its default it leaves no trace in their keys."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +57,16 @@ def parameters(thing: Any) -> dict[str, Any]:
     """The parameters that numbers depend on, defaults included.
 
     A file counts by its digest, which is not among them: where there is something else to choose, it is the word
-    'file', and else it is left out.
+    'file', and else it is left out. So is the path of images, which count by their fingerprint, and a parameter that
+    came later and is at its default.
     """
-    defaults, values = _defaults(thing), _values(thing)
+    defaults = _defaults(thing)
+    later = {field.name for field in fields(thing) if "later" in field.metadata}
+    values = {
+        key: value
+        for key, value in _values(thing).items()
+        if not isinstance(value, Path) and not (key in later and value == defaults[key])
+    }
     kept = {key: value for key, value in values.items() if not isinstance(value, File) or defaults[key] is not None}
     return {key: "file" if isinstance(value, File) else value for key, value in kept.items()}
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import BeforeValidator
 
 
 def typed_path(text: str | Path) -> Path:
@@ -23,6 +26,14 @@ def typed_path(text: str | Path) -> Path:
     except RuntimeError as error:  # of a user who is not known here
         raise ValueError(f"{error} {name}") from error
     return path
+
+
+def _as_path(value: object) -> object:
+    return typed_path(value) if isinstance(value, str) else value
+
+
+TypedPath = Annotated[Path, BeforeValidator(_as_path)]
+"""A field or parameter that holds such a path."""
 
 
 def stem_of(name: str) -> str:

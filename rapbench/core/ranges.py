@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from pydantic import Field
-from pydantic_core import PydanticCustomError
 
 _MOST = 10**9
 _LARGEST = 2**63 - 1
@@ -24,8 +23,8 @@ def within_reach(value: Any) -> Any:
     """The value, unless it is a number that no parameter may be: one that is not finite or beyond 64 bits.
 
     Raises:
-        PydanticCustomError: it is.
+        ValueError: it is.
     """
     if isinstance(value, int | float) and not abs(value) <= _LARGEST:
-        raise PydanticCustomError("out_of_reach", "Input should be finite and less than 2^63 in magnitude")
+        raise ValueError("Input should be finite and less than 2^63 in magnitude")
     return value

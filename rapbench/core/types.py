@@ -6,7 +6,7 @@ image, L perturbation steps, S statistics of an image.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
@@ -55,11 +55,18 @@ class Dataset(Protocol):
     name: ClassVar[str]
     label_space: ClassVar[str]
     """Whose class indices `Sample.label` uses: 'imagenet', 'scenes', 'digits', or '' where images have no class."""
-    provides: ClassVar[frozenset[Need]]
     default_limit: ClassVar[int | None]
     """How many images a run takes unless told otherwise; None means all."""
-    full_size: ClassVar[int | None]
-    """How many images the data set has as published; None where it is generated."""
+
+    @property
+    def provides(self) -> frozenset[Need]:
+        """What samples can hold; said by the class, or by `Varied.provided` where it depends on parameters."""
+        ...
+
+    @property
+    def full_size(self) -> int | None:
+        """How many images the data set has as published; None where it is generated or the user's own."""
+        ...
 
     @property
     def fingerprint(self) -> str:
@@ -74,6 +81,16 @@ class Dataset(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Sample: ...
+
+
+@runtime_checkable
+class Varied(Protocol):
+    """What a data set's class has besides whose parameters decide what it provides."""
+
+    @classmethod
+    def provided(cls, parameters: Mapping[str, str]) -> frozenset[Need]:
+        """What samples can hold by the parameters as typed, before any file is looked for."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +190,11 @@ class Method(Protocol):
     """
 
     title: ClassVar[str]
-    signed: ClassVar[bool]
+
+    @property
+    def signed(self) -> bool:
+        """Said by the class, or a parameter."""
+        ...
 
     def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
         """Relevance (N, C, H, W) of each input element for the logit of `target` (N,) int64; `seeds` (N,) int64."""
@@ -191,6 +212,29 @@ class Complete(Protocol):
             logits: (M, C, H, W) -> (M, K), of any number of inputs, without gradients.
             x: (N, C, H, W) normalised input.
             target: (N,) int64.
+        """
+        ...
+
+
+@runtime_checkable
+class Identified(Protocol):
+    """What a method has besides that knows images by name: it explains these and refuses, when called, all others."""
+
+    def check(self, ids: Sequence[str], among: Sequence[str]) -> None:
+        """Refuses images that it does not know; takes no time.
+
+        Raises:
+            BadConfig: there is one.
+        """
+        ...
+
+    def of(self, ids: Sequence[str], among: Sequence[str], x: Tensor) -> Tensor:
+        """Relevance (N, C, H, W) of images, float64.
+
+        Args:
+            ids: the images' ids.
+            among: the ids of all images of their data set, in its order.
+            x: (N, C, H, W) normalised input.
         """
         ...
 
@@ -329,8 +373,9 @@ class Metric(Protocol):
     the numbers that can be computed from them. Columns are (N,) or (N, L), on any device. Rows passed to a variant also
     hold `index`, `id`, `label` (-1 where unknown) and `target`.
 
-    A metric of the catalogue that costs much and tells little more than others says `only_when_asked = True`; one whose
-    parameters depend on the run where nobody chooses them says which in `suited`, as `Suited` has it.
+    One that asks `Network.explain` for more maps says `explains = True`, as not every method has them. One of the
+    catalogue that costs much and tells little more than others says `only_when_asked = True`; one whose parameters
+    depend on the run where nobody chooses them says which in `suited`, as `Suited` has it.
     """
 
     needs: ClassVar[frozenset[Need]]

@@ -16,5 +16,7 @@ DATASETS = Catalogue(
             "rapbench.datasets.imagenet_segmentation:ImageNetSegmentation",
             "ImageNet-Segmentation, 4,276 photographs of 445 classes: masks",
         ),
+        "folder": Entry("rapbench.datasets.folder:Folder", "pictures of your own, with masks, boxes and labels"),
+        "coco": Entry("rapbench.datasets.coco:Coco", "photographs with instances in COCO's format: boxes, masks"),
     },
 )

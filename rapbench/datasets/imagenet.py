@@ -11,8 +11,18 @@ from rapbench.core.errors import BadData, DataMissing
 from rapbench.core.types import Need, Sample
 from rapbench.datasets.annotations import Annotation, annotation, box_edges
 from rapbench.datasets.geometry import Preprocess, view
-from rapbench.datasets.imagenet_labels import CLASSES, DEVKIT, STEM, Devkit, agreed, read_devkit, solution
-from rapbench.datasets.lists import lines, refuse_repeated
+from rapbench.datasets.imagenet_labels import (
+    CLASSES,
+    DEVKIT,
+    MAPPING,
+    STEM,
+    Devkit,
+    agreed,
+    mapped_wnids,
+    read_devkit,
+    solution,
+)
+from rapbench.datasets.lists import refuse_repeated
 from rapbench.datasets.photographs import fingerprint, photograph
 
 _PHOTOS = ("val", "ILSVRC2012_img_val", "ILSVRC/Data/CLS-LOC/val", "Data/CLS-LOC/val", ".")
@@ -21,7 +31,6 @@ _XMLS = (
     *("ILSVRC/Annotations/CLS-LOC/val", "Annotations/CLS-LOC/val", "val", "."),
 )
 _CSV = "LOC_val_solution.csv"
-_MAPPING = "LOC_synset_mapping.txt"
 _WNID = re.compile(r"n\d{8}")
 
 
@@ -172,13 +181,13 @@ class ImageNet:
     @cached_property
     def _ranks(self) -> dict[str, int]:
         """WNID -> class index."""
-        mapping = self._beside(_MAPPING)
-        listed = {line.split()[0] for line in lines(mapping) if line} if mapping.is_file() else set()
+        mapping = self._beside(MAPPING)
+        listed = mapped_wnids(mapping) if mapping.is_file() else set()
         wnids = listed or self._devkit.wnids or set(self._labels["its folder"].values())
         if len(wnids) != CLASSES:
             raise DataMissing(
                 f"a class index is the rank of a WNID among all {CLASSES}, but {mapping} and the photographs' "
-                f"folders name {len(wnids)}: put {_MAPPING} or {DEVKIT} there"
+                f"folders name {len(wnids)}: put {MAPPING} or {DEVKIT} there"
             )
         return {wnid: rank for rank, wnid in enumerate(sorted(wnids))}
 

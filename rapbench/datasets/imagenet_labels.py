@@ -17,6 +17,8 @@ STEM = "ILSVRC2012_val_"
 """What names of photographs begin with; eight digits follow, counted from one."""
 CLASSES = 1000
 DEVKIT = "ILSVRC2012_devkit_t12"
+MAPPING = "LOC_synset_mapping.txt"
+"""Kaggle's list of the WNIDs, each with names."""
 
 _TRUTH = "data/ILSVRC2012_validation_ground_truth.txt"
 _META = "data/meta.mat"
@@ -24,6 +26,11 @@ _FIELDS = ("ILSVRC2012_ID", "WNID", "num_children")
 _ARCHIVE = f"unpack {DEVKIT}.tar.gz there"
 _READING = (OSError, ValueError, TypeError, LookupError, RuntimeError, EOFError, MemoryError, zlib.error, MatReadError)
 """What SciPy raises on files that are truncated, corrupt or of another version."""
+
+
+def mapped_wnids(mapping: Path) -> set[str]:
+    """The WNIDs in Kaggle's list."""
+    return {line.split()[0] for line in lines(mapping) if line}
 
 
 class Devkit(NamedTuple):

@@ -56,6 +56,7 @@ METHODS = Catalogue(
         ),
         "grad_cam": Entry("rapbench.methods.cam:GradCam", "class activation map (Selvaraju et al. 2017)"),
         "guided_grad_cam": Entry("rapbench.methods.cam:GuidedGradCam", "Grad-CAM times Guided Backprop"),
+        "maps": Entry("rapbench.methods.maps:Maps", "maps that were made elsewhere, from files"),
         "random": Entry("rapbench.methods.control:Random", "control: normal noise, seeded per image"),
         "center": Entry("rapbench.methods.control:Center", "control: a square around the image's centre"),
         "edge": Entry("rapbench.methods.control:Edge", "control: contrast, by the Sobel operator"),

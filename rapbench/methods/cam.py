@@ -49,8 +49,9 @@ def _logits(graph: Graph, values: Sequence[Any], position: int, value: Tensor) -
     changed: dict[int, Any] = {position: value}
     for n in range(position + 1, len(graph.layers)):
         layer = graph.layers[n]
-        if changed.keys() & {*layer.inputs}:
-            changed[n] = layer.function(*(changed.get(i, values[i]) for i in (*layer.inputs, *layer.sizes)))
+        sources = (*layer.inputs, *layer.sizes)
+        if changed.keys() & {*sources}:
+            changed[n] = layer.function(*(changed.get(i, values[i]) for i in sources))
     if graph.output not in changed:
         raise BadConfig(f"Grad-CAM: the logits do not depend on layer {graph.layers[position].name}")
     logits: Tensor = changed[graph.output]

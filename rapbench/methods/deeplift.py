@@ -13,13 +13,16 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from rapbench.core.errors import BadConfig, UnsupportedLayer
+from rapbench.core.errors import BadConfig
 from rapbench.core.files import File
 from rapbench.methods.reference import Reference
+from rapbench.relprop.composites import refusal
 from rapbench.relprop.graph import Graph, Node
 from rapbench.relprop.idle import prepared
 from rapbench.relprop.layers import (
+    Activation,
     Add,
+    Affine,
     AveragePool,
     BatchNorm,
     Concatenate,
@@ -29,6 +32,7 @@ from rapbench.relprop.layers import (
     Input,
     Layer,
     MaxPool,
+    Product,
     Rearrange,
     Rectifier,
     Weighted,
@@ -128,24 +132,25 @@ class _Differences:
         if isinstance(layer, MaxPool):
             return self._pooled(layer, self._function(layer), self.value(n))
         sources = [self.parts(i) for i in layer.inputs]
-        if isinstance(layer, BatchNorm):
-            return _scaled(layer, sources[0])
+        if isinstance(layer, BatchNorm | Affine):
+            return self._scaled(n, layer, sources[0])
         sizes = [self.values[i] for i in layer.sizes]
         return Pair(*(layer.function(*some, *sizes) for some in zip(*sources, strict=True)))
 
     def _backward(self, n: int, layer: Layer, m: Pair) -> list[Pair]:
         if isinstance(layer, Weighted):
             return [self._linear_multipliers(n, layer, m)]
-        if isinstance(layer, Rectifier):
+        if isinstance(layer, Rectifier | Activation):
             return [self._rectified(n, layer, m)]
-        if isinstance(layer, BatchNorm):
-            return [_scaled(layer, m)]
+        if isinstance(layer, BatchNorm | Affine):
+            return [self._scaled(n, layer, m)]
+        if isinstance(layer, Product):
+            return self._shared(layer, m)
         if isinstance(layer, MaxPool):
             x, y = self.value(layer.inputs[0]), self.value(n)
             return [m.map(lambda part: _unpooled(self._function(layer), x, y, part))]
         assert isinstance(layer, _ADDITIVE)
-        inputs, sizes = tuple(self.value(i) for i in layer.inputs), tuple(self.values[i] for i in layer.sizes)
-        node = Node(layer, inputs, self.value(n), sizes, nonnegative=False)
+        node = self._node(n, layer)
         positive = node.backward(m.positive)
         negative = positive if m.negative is m.positive else node.backward(m.negative)
         return [Pair(*both) for both in zip(positive, negative, strict=True)]
@@ -166,11 +171,32 @@ class _Differences:
             total.addcmul_(self.change(layer.inputs[0]).sign_(), half)
         return Pair(total, total)
 
+    def _node(self, n: int, layer: Layer) -> Node:
+        inputs, sizes = tuple(self.value(i) for i in layer.inputs), tuple(self.values[i] for i in layer.sizes)
+        return Node(layer, inputs, self.value(n), sizes, nonnegative=False)
+
+    def _scaled(self, n: int, layer: BatchNorm | Affine, pair: Pair) -> Pair:
+        """Parts or multipliers through y = scale · x + shift: a negative scale swaps the signs."""
+        (scale,) = self._node(n, layer).backward(torch.ones_like(self.value(n)))
+        scaled = pair.map(scale.mul)
+        if pair.negative is pair.positive:
+            return scaled
+        return Pair(*(torch.where(scale > 0, *both) for both in (scaled, scaled[::-1])))
+
+    def _shared(self, layer: Product, m: Pair) -> list[Pair]:
+        """Of Δ(ab) = Δa · (b + b0) / 2 + Δb · (a + a0) / 2. Source: Shrikumar et al. 2016, element-wise products."""
+        a, b = (self.value(i) for i in layer.inputs)
+        return [m.map(_times((v + v[-1:]) / 2, x.shape)) for x, v in ((a, b), (b, a))]
+
     def _slope(self, n: int, layer: Layer) -> Tensor:
         """Rescale: Δy / Δx, or the derivative where Δx is near 0. Source: Section 3.5.2."""
         x, y, dx = self.value(layer.inputs[0]), self.value(n), self.change(layer.inputs[0])
         slope = self.change(n).div_(dx)
-        return torch.where(dx.abs_() < _NEAR_ZERO, (y == x).logical_and_(y).to(slope.dtype), slope)
+        if isinstance(layer, Rectifier):
+            derivative = (y == x).logical_and_(y).to(slope.dtype)
+        else:
+            (derivative,) = self._node(n, layer).backward(torch.ones_like(y))
+        return torch.where(dx.abs_() < _NEAR_ZERO, derivative, slope)
 
     def _rectified_parts(self, n: int, layer: Layer) -> Pair:
         """Rescale scales both parts alike. RevealCancel: the mean of what a part adds alone and after the other.
@@ -226,20 +252,15 @@ def _linear_parts(dy: Tensor, half: Tensor) -> Pair:
     return Pair(torch.maximum(positive, rounding, out=positive), torch.minimum(negative, rounding.neg_(), out=negative))
 
 
+def _times(factor: Tensor, shape: torch.Size) -> Callable[[Tensor], Tensor]:
+    """The product with a factor, summed to the shape of what was broadcast."""
+    return lambda m: (m * factor).sum_to_size(shape)
+
+
 def _share(dy: Tensor, dx: Tensor) -> Tensor:
     """Δy / Δx of parts of a sign; a rectifier's slopes lie in [0, 1]. It is 0 where Δy is 0; writes into Δy."""
     tiny = torch.finfo(dx.dtype).tiny
     return dy.abs_().div_(dx.abs().clamp_(min=tiny)).clamp_(max=1)
-
-
-def _scaled(layer: BatchNorm, pair: Pair) -> Pair:
-    """Parts or multipliers through y = scale · x + shift: a negative scale swaps the signs."""
-    scale = layer.affine()[0].to(pair.positive.dtype).view(-1, *[1] * (pair.positive.dim() - 2))
-    if pair.negative is pair.positive:
-        return pair.map(scale.mul)
-    kept = scale > 0
-    positive, negative = pair.map(scale.mul)
-    return Pair(torch.where(kept, positive, negative), torch.where(kept, negative, positive))
 
 
 def _unpooled(function: Callable[..., Tensor], x: Tensor, y: Tensor, m: Tensor) -> Tensor:
@@ -270,21 +291,22 @@ def _picked(function: Callable[..., Tensor], x: Tensor, values: Tensor) -> Tenso
         return torch.autograd.grad(routed, r, values)[0]
 
 
-def _check(graph: Graph, method: str) -> None:
-    kinds = (*_ADDITIVE, Weighted, Rectifier, BatchNorm, MaxPool)
+def _check(graph: Graph, method: str, *, revealing: bool) -> None:
+    """RevealCancel tells positive parts from negative ones, which its formulas here do for these very kinds alone."""
+    kinds = (*_ADDITIVE, Convolution, Dense, Rectifier, BatchNorm, Affine, MaxPool)
     for n in graph.carrying():
         layer = graph.layers[n]
-        if not isinstance(layer, kinds):
-            raise UnsupportedLayer(f"{method} has no rule for {layer.operation} at node {layer.name!r}")
+        if not (type(layer) in kinds if revealing else isinstance(layer, (*kinds, Activation, Product))):
+            raise refusal(layer, method)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _DeepLift:
     """(x - x0) · m, where multipliers m chain like gradients.
 
-    Any network of convolutions, dense layers, rectifiers, batch norms, pools, additions and concatenations is covered;
-    others are refused. Of a maximum, what the image adds goes to its own winner and what the reference loses to the
-    reference's.
+    Any network of convolutions, dense layers, rectifiers, batch norms, constant scales and shifts, pools, additions and
+    concatenations is covered; Rescale alone covers other activations, differences and products too. Of a maximum, what
+    the image adds goes to its own winner and what the reference loses to the reference's.
 
     Attributes:
         reference: value of every element of x0, in network-input units, or a .npy or .npz file of an array (C, H, W).
@@ -307,7 +329,7 @@ class _DeepLift:
     @torch.no_grad()
     def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
         graph = prepared(model, x)
-        _check(graph, self.title)
+        _check(graph, self.title, revealing=bool(self.revealed))
         rows = torch.cat([x, self._reference(x)])
         m = _Differences(graph, rows, self.revealed).multipliers(lambda logits: self._start(logits, target))
         change = (rows - rows[-1:])[:-1]

@@ -51,6 +51,8 @@ def guided(function: Function) -> Function:
 class GuidedBackprop:
     """The gradient where every ReLU passes G_in = max(G_out, 0) · [pre-activation > 0].
 
+    Other activations pass the gradient as it is: the rule is about ReLUs.
+
     Attributes:
         times_input: multiply by x, as Figure 4 of Shrikumar et al. 2017 does.
 
@@ -86,7 +88,7 @@ def deconvolved(function: Function) -> Function:
 
 @dataclass(frozen=True, kw_only=True)
 class DeconvNet:
-    """The gradient where every ReLU passes G_in = max(G_out, 0).
+    """The gradient where every ReLU passes G_in = max(G_out, 0), and other activations as it is.
 
     Source: Zeiler and Fergus 2014, Section 2.1.
     """

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
+from rapbench.core.named import LATER
 from rapbench.core.ranges import NonNegative
 from rapbench.methods.arithmetic import Arithmetic
 from rapbench.relprop.composites import Composite
 from rapbench.relprop.graph import Graph, Rule, propagate
 from rapbench.relprop.idle import prepared
 from rapbench.relprop.layers import (
+    Activation,
     Add,
+    Affine,
     AveragePool,
     BatchNorm,
     Concatenate,
     Convolution,
     Dense,
+    Gated,
     Identity,
     MaxPool,
+    Norm,
     Rearrange,
     Rectifier,
 )
@@ -31,6 +36,7 @@ from rapbench.relprop.rules import (
     Epsilon,
     Flat,
     Gamma,
+    Halve,
     OneSided,
     Pass,
     Proportional,
@@ -45,19 +51,26 @@ class LRP:
     """A method that propagates the logit layer by layer; its subclasses say by which rules.
 
     Max-pooling passes relevance to the winner; average pooling and additions divide it in proportion to what each input
-    gave; ReLU and dropout pass it on.
+    gave; activations and dropout pass it on. Constant scales and shifts, and normalisations by an image's own values,
+    whose deviation is held constant, follow LRP-0 where the dense rule counts the bias and pass it on elsewhere.
 
     Attributes:
         batch_norm: 'fold' merges each into the layer that alone feeds it and treats the others by 'rule' where the
             dense rule counts the bias and by 'identity' elsewhere; 'identity' passes relevance unchanged; 'rule' is
             LRP-0 on its affine map. Folding is the default because only it leaves the method what it is on the same
             function written without batch norm.
+        gate: what the factors of a product get of which one is a gate, as in squeeze-and-excitation: the 'signal' takes
+            all, or each takes 'half'.
+
+    Source: Arras et al. 2017, gates that take nothing; Ali et al. 2022, deviations held constant; Achtibat et al. 2024,
+        halves, and normalisations that pass relevance on.
     """
 
     title: ClassVar[str]
     signed: ClassVar[bool] = True
 
     batch_norm: Literal["fold", "identity", "rule"] = "fold"
+    gate: Literal["signal", "half"] = field(default="signal", metadata=LATER)
 
     def __post_init__(self) -> None:
         self.composite()  # its rules refuse parameters that do not fit together
@@ -86,14 +99,16 @@ class LRP:
         affine = self.batch_norm == "rule" or (
             self.batch_norm == "fold" and isinstance(self.dense_rule(), Epsilon | Gamma)
         )
+        scaled: Rule = Epsilon() if affine else Pass()
         shares = Proportional("share" if self.conserves else "drop")
         return Composite(
             first=self.pixel_rule(),
             table=(
                 (Convolution, self.convolution_rule()),
                 (Dense, self.dense_rule()),
-                (BatchNorm, Epsilon() if affine else Pass()),
-                (Rectifier, Pass()),
+                *((kind, scaled) for kind in (BatchNorm, Affine, Norm)),
+                (Gated, Halve() if self.gate == "half" else Pass()),
+                *((kind, Pass()) for kind in (Rectifier, Activation)),
                 (Identity, Pass()),
                 (MaxPool, Route()),
                 (Rearrange, Route()),
@@ -104,7 +119,7 @@ class LRP:
         )
 
     def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
-        graph = prepared(model, x, fold=self.batch_norm == "fold")
+        graph = prepared(model, x, fold=self.batch_norm == "fold", hold=self.gate == "signal")
         return propagate(graph, self.composite().rules(graph, self.title), x, target)
 
     def arithmetic(self, graph: Graph) -> Arithmetic:

@@ -13,10 +13,13 @@ from rapbench.relprop.composites import Composite
 from rapbench.relprop.graph import Graph, propagate
 from rapbench.relprop.idle import prepared
 from rapbench.relprop.layers import (
+    Activation,
     Add,
+    Affine,
     AveragePool,
     BatchNorm,
     Concatenate,
+    Gated,
     Identity,
     MaxPool,
     Rearrange,
@@ -49,7 +52,9 @@ class RAP:
 
     Source: Nam et al. 2020, Eq. 5-10.
     Departs: what reaches a value of exactly 0 is handed on, so that the sum is kept as Eq. 2 wants; the published code
-        loses it (`batch_norm` 'official'), by up to the whole logit in networks with depthwise convolutions.
+        loses it (`batch_norm` 'official'), by up to the whole logit in networks with depthwise convolutions. Other
+        activations than ReLU and constant scales and shifts, of which the paper says nothing, pass relevance unchanged;
+        at a gate the signal takes all, as in LRP. Normalisation by an image's own values is refused.
     """
 
     title: ClassVar[str] = "RAP"
@@ -60,7 +65,7 @@ class RAP:
     batch_norm: Literal["identity", "official", "fold"] = "identity"
 
     def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
-        graph = prepared(model, x, fold=self.batch_norm == "fold")
+        graph = prepared(model, x, fold=self.batch_norm == "fold", hold=True)
         return propagate(graph, self.composite().rules(graph, self.title), x, target)
 
     def total(self, logits: Callable[[Tensor], Tensor], x: Tensor, target: Tensor) -> Tensor | None:
@@ -83,6 +88,9 @@ class RAP:
             table=(
                 (Weighted, RAPHidden(self.routing, self.pointwise)),
                 (Rectifier, Pass()),
+                (Activation, Pass()),
+                (Affine, Pass()),
+                (Gated, Pass()),
                 (Identity, Pass()),
                 (BatchNorm, PassNonzero() if official else Pass()),
                 (MaxPool, shares),

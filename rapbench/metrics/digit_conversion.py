@@ -44,6 +44,7 @@ class DigitConversion:
 
     needs: ClassVar[frozenset[Need]] = frozenset({"digits"})
     headline: ClassVar[tuple[str, ...]] = ("log_odds@8-3", "log_odds@8-6", "log_odds", "flipped")
+    explains: ClassVar[bool] = True
 
     pairs: str = "8-3 8-6"
     pixels: Count = 157

@@ -14,6 +14,7 @@ from rapbench.relprop.layers import (
     BatchNorm,
     Convolution,
     Dense,
+    Gated,
     Input,
     MaxPool,
     Rearrange,
@@ -35,6 +36,8 @@ def channel_axes(graph: Graph, values: Sequence[Any]) -> list[int | None]:
             axes.append(1)
         elif isinstance(layer, Dense):
             axes.append(value.dim() - 1)
+        elif isinstance(layer, Gated):
+            axes.append(axes[layer.inputs[0]])
         elif isinstance(layer, Rearrange):
             axes.append(_followed(graph, n, values, axes[layer.inputs[0]]))
         else:

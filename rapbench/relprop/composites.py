@@ -6,7 +6,21 @@ from dataclasses import dataclass
 
 from rapbench.core.errors import UnsupportedLayer
 from rapbench.relprop.graph import Graph, Rule
-from rapbench.relprop.layers import Layer
+from rapbench.relprop.layers import Attention, Layer, Norm, Product, Quotient, Softmax
+
+_REASONS: dict[type[Layer], str] = {
+    Attention: "both of its factors depend on the image, as in attention",
+    Softmax: "it weighs values against each other, as attention does",
+    Product: "neither of its factors is a gate",
+    Quotient: "its divisor is no deviation",
+    Norm: "the method's equations say nothing of an image that is normalised by its own values",
+}
+
+
+def refusal(layer: Layer, method: str) -> UnsupportedLayer:
+    """Says that a method has no rule for a layer, and why where that is known."""
+    reason = _REASONS.get(type(layer))
+    return UnsupportedLayer(f"{method} has no rule for {layer.where}" + (f": {reason}" if reason else ""))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,4 +52,4 @@ class Composite:
         for kind, rule in self.table:
             if isinstance(layer, kind):
                 return rule
-        raise UnsupportedLayer(f"{method} has no rule for {layer.where}")
+        raise refusal(layer, method)

@@ -18,6 +18,7 @@ from rapbench.relprop.layers import (
     Concatenate,
     Convolution,
     Dense,
+    Gated,
     Identity,
     Input,
     Layer,
@@ -44,7 +45,7 @@ class Node:
         layer: the layer.
         inputs: its tensors, each (N, ...).
         output: what it returned, (N, ...).
-        sizes: the shapes it needed besides.
+        sizes: the shapes and constants it needed besides.
         nonnegative: whether every input is known to hold no negative value.
     """
 
@@ -140,7 +141,7 @@ class Graph(nn.Module):
         """Which values are known to be >= 0, from the kinds of layer alone."""
         known: list[bool] = []
         for layer in self.layers:
-            kept = isinstance(layer, _KEEPS_SIGN) and all(known[i] for i in layer.inputs)
+            kept = type(layer) in _KEEPS_SIGN and all(known[i] for i in layer.inputs)
             known.append(isinstance(layer, Rectifier) or kept)
         return tuple(known)
 
@@ -154,8 +155,8 @@ class Graph(nn.Module):
         return x if bound else x[:1]
 
     def consumers(self, position: int) -> list[int]:
-        """Positions of the layers that read a value as a tensor."""
-        return [n for n, layer in enumerate(self.layers) if position in layer.inputs]
+        """Positions of the layers that read a value."""
+        return [n for n, layer in enumerate(self.layers) if position in (*layer.inputs, *layer.sizes)]
 
     def carrying(self) -> list[int]:
         """Positions of the layers on a path from input to output, in order: those that relevance passes."""
@@ -202,6 +203,16 @@ class Graph(nn.Module):
         ]
         return Graph(layers, self.output)
 
+    def held(self) -> Graph:
+        """The same network whose gates are held constant: relevance goes to the signals alone."""
+        layers = [
+            replace(layer, inputs=layer.inputs[:1], sizes=(*layer.inputs[1:], *layer.sizes))
+            if isinstance(layer, Gated)
+            else layer
+            for layer in self.layers
+        ]
+        return Graph(layers, self.output)
+
     def folded(self) -> Graph:
         """The same network with each batch norm merged into the convolution or dense layer that alone feeds it.
 
@@ -244,9 +255,8 @@ class Graph(nn.Module):
 
     def state(self) -> tuple[Any, ...]:
         """What changes when weights are replaced, moved or written to."""
-        layers = [layer for layer in self.layers if isinstance(layer, Weighted | BatchNorm)]
-        tensors = (getattr(layer, key, None) for layer in layers for key in _TENSORS)
-        return tuple((t.data_ptr(), 0 if t.is_inference() else t._version, t.dtype) for t in tensors if t is not None)
+        tensors = (t for layer in self.layers for t in _constants(layer))
+        return tuple((t.data_ptr(), 0 if t.is_inference() else t._version, t.dtype) for t in tensors)
 
 
 def identity(layer: Layer) -> Identity:
@@ -264,6 +274,14 @@ def _converted(layer: Layer, dtype: torch.dtype) -> Layer:
     tensors = {key: t.detach().to(dtype) for key in _TENSORS if (t := getattr(layer, key, None)) is not None}
     other = replace(layer, **tensors)
     return replace(other, function=other.applied)
+
+
+def _constants(layer: Layer) -> Iterator[Tensor]:
+    """The tensors that decide what a layer computes."""
+    if isinstance(layer, Weighted | BatchNorm):
+        yield from (t for key in _TENSORS if (t := getattr(layer, key, None)) is not None)
+    elif isinstance(layer.function, Replay):
+        yield from layer.function.constants()
 
 
 def _rounded(value: Any, kept: torch.dtype | None) -> Any:
@@ -299,7 +317,7 @@ def propagate(graph: Graph, rules: Mapping[int, Rule], x: Tensor, target: Tensor
         layer = graph.layers[n]
         observe(n, relevance[n])
         nonnegative = all(graph.nonnegative[i] for i in layer.inputs)
-        for i in (n, *layer.inputs):
+        for i in (n, *layer.inputs, *layer.sizes):
             values[i] = _restored(graph, values, i)
         inputs, sizes = tuple(values[i] for i in layer.inputs), tuple(values[i] for i in layer.sizes)
         node = Node(layer, inputs, values[n], sizes, nonnegative)

@@ -9,18 +9,23 @@ import torch
 from torch import Tensor, nn
 
 from rapbench.relprop.graph import Graph, identity
-from rapbench.relprop.layers import AveragePool, BatchNorm, Concatenate, MaxPool, Rearrange
+from rapbench.relprop.layers import Affine, AveragePool, BatchNorm, Concatenate, Gated, MaxPool, Rearrange
 from rapbench.relprop.tracing.trace import trace
 
-_LINEAR = (AveragePool, MaxPool, BatchNorm, Concatenate, Rearrange)
+_LINEAR = (AveragePool, MaxPool, BatchNorm, Affine, Concatenate, Rearrange)
 """Kinds whose function is the identity if it is so for one tensor of distinct values."""
 _ROUNDINGS = 8
 
 
-def prepared(model: nn.Module, x: Tensor, *, fold: bool = False) -> Graph:
-    """The network as rules see it: layers that do nothing are identities, and batch norms are folded where wanted."""
+def prepared(model: nn.Module, x: Tensor, *, fold: bool = False, hold: bool = False) -> Graph:
+    """The network as rules see it: layers that do nothing are identities.
+
+    Where wanted, batch norms are folded, and gates are held constant.
+    """
     graph = trace(model, x)
     graph = graph.derived(x.shape[1:], lambda: settled(graph, x))
+    if hold and graph.has(Gated):
+        graph = graph.derived("held", graph.held)
     return graph.derived("folded", graph.folded) if fold else graph
 
 

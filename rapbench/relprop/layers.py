@@ -19,7 +19,7 @@ class Layer:
         name: the module's path, or the traced node's name where the operation is a function.
         operation: what it does, as the network's code says it, for example 'Conv2d' or 'add'.
         inputs: positions in the graph of the tensors it maps.
-        sizes: positions of the non-tensor values (shapes) it also needs.
+        sizes: positions of what it needs besides and hands no relevance to: shapes, and values held constant.
         function: (*inputs, *sizes) -> output.
         place: class of the module, file and line of the code, where the name does not tell.
     """
@@ -62,6 +62,18 @@ class Rectifier(Layer):
     """ReLU."""
 
 
+class Activation(Layer):
+    """Any other function of each value alone: SiLU, GELU, tanh."""
+
+
+class Sigmoid(Activation):
+    """An activation with values from 0 to 1: sigmoid, hard sigmoid."""
+
+
+class Softmax(Layer):
+    """Shares that sum to 1."""
+
+
 class Identity(Layer):
     """Dropout in evaluation mode and whatever else leaves values as they are."""
 
@@ -78,12 +90,44 @@ class AveragePool(Layer):
     """Any average over positions: windows, adaptive, global."""
 
 
+class Affine(Layer):
+    """A constant multiple of each value plus a constant, for example a layer scale."""
+
+
 class Add(Layer):
     """Sum of tensors, for example a residual connection."""
 
 
+class Difference(Add):
+    """Sum of tensors with constant weights."""
+
+
+class Product(Layer):
+    """Product of two tensors that depend on the images, value by value."""
+
+
+class Gated(Product):
+    """Product of a signal, its first input, and a gate, its second; see `tracing.products`."""
+
+
+class Quotient(Layer):
+    """Quotient of two tensors that depend on the images."""
+
+
+class Norm(Layer):
+    """Normalisation of an image by its own values: their deviation is among the sizes, and so held constant."""
+
+
+class Attention(Layer):
+    """Matrix product of tensors that depend on the images."""
+
+
 class Concatenate(Layer):
     """Concatenation, for example of the two halves of a fire module."""
+
+
+class WithConstants(Concatenate):
+    """Concatenation with constants, which may be negative and change with no image."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -60,10 +60,21 @@ def negative_total(node: Node, positive_total: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Pass:
-    """R_i = R_j: layers that act on each value alone."""
+    """R_i = R_j: layers that act on each value alone; what has become several values gets the sum of theirs."""
 
     def __call__(self, node: Node, relevance: Tensor) -> tuple[Tensor, ...]:
-        return (relevance,)
+        return (relevance.sum_to_size(node.inputs[0].shape),)
+
+
+@dataclass(frozen=True)
+class Halve:
+    """R_i = R_j / 2 for either factor of a product.
+
+    Source: Achtibat et al. 2024, the uniform rule.
+    """
+
+    def __call__(self, node: Node, relevance: Tensor) -> tuple[Tensor, ...]:
+        return tuple((relevance / 2).sum_to_size(x.shape) for x in node.inputs)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from rapbench.core.allocator import keep_freed_memory
 from rapbench.core.errors import BadConfig
 from rapbench.core.named import Named
 from rapbench.core.seeds import image_seed
-from rapbench.core.types import Batch, Complete, Explained, Method, Network, Sample
+from rapbench.core.types import Batch, Complete, Explained, Identified, Method, Network, Sample
 from rapbench.methods.arithmetic import Arithmetic, explained, explains_graph, is_ours
 from rapbench.relprop.graph import Graph
 from rapbench.relprop.tracing.checked import verify
@@ -71,7 +71,9 @@ class Explainer:
 
         A logit that is not finite has no map: of such images it is not a number.
         """
-        subject, arithmetic = self.subject(method, clean), self.experiment.arithmetic(method)
+        given = method.thing if isinstance(method.thing, Identified) else None
+        subject = self.module if given else self.subject(method, clean)
+        arithmetic = self.experiment.arithmetic(method)
 
         def explain(x: Tensor, target: Tensor, seeds: Tensor) -> Tensor:
             set_products(self.experiment.spec.held_in)
@@ -80,18 +82,27 @@ class Explainer:
                     lambda *part: self.relevance(method, subject, *part, arithmetic=arithmetic), *(x, target, seeds)
                 )
 
+        batch = clean.batch
+        relevance = self._of(given, batch) if given else explain(batch.x, clean.target, batch.seeds)
         explainable = clean.logits.gather(1, clean.target.unsqueeze(1)).isfinite().view(-1, 1, 1, 1)
         return Explained(
-            batch=clean.batch,
+            batch=batch,
             network=Network(
                 classify=self.score or self.classify, explain=explain, black=self.experiment.classifier.black()
             ),
-            relevance=explain(clean.batch.x, clean.target, clean.batch.seeds).masked_fill(~explainable, torch.nan),
+            relevance=relevance.masked_fill(~explainable, torch.nan),
             logits=clean.logits,
             scored=clean.scored,
             target=clean.target,
             total=self._total(method.thing, clean),
         )
+
+    def _of(self, method: Identified, batch: Batch) -> Tensor:
+        """The maps of images that a method knows by name."""
+        with leaving_no_trace(self.experiment.device):
+            maps = method.of(batch.ids, self.experiment.dataset.ids, batch.x.clone())
+        _check_maps(maps, batch.x)
+        return maps.to(self.wide)
 
     def _batch(self, samples: Sequence[Sample]) -> Batch:
         device, classifier = self.experiment.device, self.experiment.classifier

@@ -83,14 +83,25 @@ def patterns_for(
     """
     refuse_unless_generated(type(dataset))
     assert isinstance(dataset, Scenes)
-    training = replace(dataset, stream="train")
-    named = f"{stem_of(classifier.name)}-{classifier.digest[:16]}-{training.fingerprint}-{_AUTOMATIC}"
-    file = cache / f"{named}.safetensors"
+    training, file = replace(dataset, stream="train"), _file_for(classifier, dataset, cache)
     if not file.exists():
         device = next(classifier.module.parameters()).device
         images = Images(dataset=training, name="scenes(stream=train)", stop=_AUTOMATIC)
         fit(classifier, images, file, device=device, progress=progress)
     return file
+
+
+def fitted_already(classifier: Classifier, dataset: Dataset, cache: Path) -> Path | None:
+    """The file that `patterns_for` gives, where it is there."""
+    assert isinstance(dataset, Scenes)
+    file = _file_for(classifier, dataset, cache)
+    return file if file.exists() else None
+
+
+def _file_for(classifier: Classifier, dataset: Scenes, cache: Path) -> Path:
+    training = replace(dataset, stream="train")
+    named = f"{stem_of(classifier.name)}-{classifier.digest[:16]}-{training.fingerprint}-{_AUTOMATIC}"
+    return cache / f"{named}.safetensors"
 
 
 def refuse_unless_generated(dataset: type[Dataset]) -> None:

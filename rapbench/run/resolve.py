@@ -6,6 +6,7 @@ stage refuses, it refuses in one line that says what to do; every command that t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from rapbench.core.errors import BadConfig
 from rapbench.core.files import File
 from rapbench.core.named import Named
 from rapbench.core.stages import advance, stage
-from rapbench.core.types import Classifier, Dataset, Method, Metric, Suited, Training
+from rapbench.core.types import Classifier, Dataset, Identified, Method, Metric, Need, Suited, Training, Varied
 from rapbench.datasets import DATASETS
 from rapbench.methods.signals.patterns import Patterns
 from rapbench.metrics import METRICS
@@ -64,7 +65,7 @@ def settings(spec: RunSpec) -> Settings:
     methods = named(BACKENDS.load(spec.backend), spec.method)
     if any(map(_lacks_patterns, methods)):
         refuse_unless_generated(images)
-    metrics = _metrics(spec, call.name, images)
+    metrics = _metrics(spec, call, images, methods)
     return Settings(dataset_name=call.name, size=size, methods=methods, metrics=metrics, study=study)
 
 
@@ -117,13 +118,21 @@ def network(spec: RunSpec, label_space: str, images: Dataset | None = None) -> C
     return found
 
 
-def prepare(spec: RunSpec) -> Experiment:
-    """Everything that a spec names, loaded and checked, before anything is computed."""
+def prepare(spec: RunSpec, patterns: Callable[[Classifier, Dataset], Path] | None = None) -> Experiment:
+    """Everything that a spec names, loaded and checked, before anything is computed.
+
+    Args:
+        spec: what is asked for.
+        patterns: gives the patterns that a method needs and was not given; by default they are fitted and kept.
+    """
     chosen, where = settings(spec), device(spec)
     images = dataset(spec.dataset, spec.data_root, chosen.size)
     classifier = network(spec, images.label_space, images)
     experiment = _experiment(spec, where, chosen, images, classifier)
-    return replace(experiment, methods=tuple(_with_patterns(m, classifier, images) for m in experiment.methods))
+    return replace(
+        experiment,
+        methods=tuple(_with_patterns(m, classifier, images, patterns or _fitted) for m in experiment.methods),
+    )
 
 
 def rehearse(spec: RunSpec) -> int:
@@ -154,7 +163,16 @@ def _experiment(
         order=(),
         study=chosen.study,
     )
-    return replace(experiment, order=candidates(experiment)[: num_taken(spec, images)])
+    taken = replace(experiment, order=candidates(experiment)[: num_taken(spec, images)])
+    if spec.select == "all":  # which others will be selected is not known yet
+        _refuse_unknown_images(taken)
+    return taken
+
+
+def _refuse_unknown_images(experiment: Experiment) -> None:
+    for method in experiment.methods:
+        if isinstance(method.thing, Identified):
+            method.thing.check(experiment.ids or (), experiment.dataset.ids)
 
 
 def num_taken(spec: RunSpec, images: Dataset) -> int:
@@ -196,25 +214,42 @@ def _refuse_modes_of_cuda(spec: RunSpec) -> None:
             raise BadConfig(f"{name} tf32 is a mode of CUDA devices; on the CPU use fp32, fp64 or bf16")
 
 
-def _metrics(spec: RunSpec, dataset_name: str, dataset: type[Dataset]) -> tuple[Named[Metric], ...]:
-    """The guards, then the metrics asked for, or all that the samples support."""
+def _metrics(
+    spec: RunSpec, call: Call, dataset: type[Dataset], methods: tuple[Named[Method], ...]
+) -> tuple[Named[Metric], ...]:
+    """The guards, then the metrics asked for, or all that samples and methods support."""
+    provided, bound = _provided(call), [method.label for method in methods if isinstance(method.thing, Identified)]
     if not spec.metric:
-        return named(METRICS, _usual(spec, dataset))
+        usual = named(METRICS, _usual(spec, dataset, provided))
+        return tuple(metric for metric in usual if not (bound and _explains(metric)))
     metrics = named(METRICS, tuple(dict.fromkeys(("guards", *spec.metric))))
     for metric in metrics:
-        if lacking := metric.thing.needs - dataset.provides:
-            raise BadConfig(f"metric {metric.name} needs {' and '.join(sorted(lacking))}, which {dataset_name} lacks")
+        if lacking := metric.thing.needs - provided:
+            raise BadConfig(f"metric {metric.name} needs {' and '.join(sorted(lacking))}, which {call} lacks")
+        if bound and _explains(metric):
+            raise BadConfig(f"metric {metric.name} explains other inputs or classes, which method {bound[0]} cannot")
     return metrics
 
 
-def _usual(spec: RunSpec, dataset: type[Dataset]) -> tuple[str, ...]:
+def _explains(metric: Named[Metric]) -> bool:
+    return getattr(metric.thing, "explains", False)
+
+
+def _provided(call: Call) -> frozenset[Need]:
+    """What the samples of a data set can hold."""
+    images: Any = DATASETS.load(call.name)
+    needs: frozenset[Need] = images.provided(call.parameters) if isinstance(images, Varied) else images.provides
+    return needs
+
+
+def _usual(spec: RunSpec, dataset: type[Dataset], provided: frozenset[Need]) -> tuple[str, ...]:
     """The metrics of a run that names none, as they are suited to its images."""
     limit = dataset.default_limit if spec.limit is None else None
     classes = {name: METRICS.load(name) for name in METRICS}
     return tuple(
         str(Call(name, cls.suited(size=family(spec.model).size, usual_limit=limit) if isinstance(cls, Suited) else {}))
         for name, cls in classes.items()
-        if cls.needs <= dataset.provides and not getattr(cls, "only_when_asked", False)
+        if cls.needs <= provided and not getattr(cls, "only_when_asked", False)
     )
 
 
@@ -222,11 +257,17 @@ def _lacks_patterns(method: Named[Method]) -> bool:
     return getattr(method.thing, "patterns", ...) is None
 
 
-def _with_patterns(method: Named[Method], classifier: Classifier, images: Dataset) -> Named[Method]:
-    """The method with patterns fitted to the network, where it needs some and was given none."""
+def _fitted(classifier: Classifier, images: Dataset) -> Path:
+    with stage("fitting patterns"):
+        return patterns_for(classifier, images, cache_folder() / "patterns", advance)
+
+
+def _with_patterns(
+    method: Named[Method], classifier: Classifier, images: Dataset, patterns: Callable[[Classifier, Dataset], Path]
+) -> Named[Method]:
+    """The method with patterns of the network, where it needs some and was given none."""
     if not _lacks_patterns(method):
         return method
     thing: Any = method.thing
-    with stage(f"fitting patterns for {method.name}"):
-        file = File(Patterns, patterns_for(classifier, images, cache_folder() / "patterns", advance))
+    file = File(Patterns, patterns(classifier, images))
     return Named(method.name, replace(thing, patterns=file), given=frozenset({"patterns"}))

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from rapbench.backends import BACKENDS
 from rapbench.core.catalogue import nearest, parse_call, split_calls
 from rapbench.core.errors import BadConfig, DataMissing, UnknownName
-from rapbench.core.paths import typed_path
+from rapbench.core.paths import TypedPath, typed_path
 from rapbench.core.ranges import Count, Seed
 from rapbench.datasets import DATASETS
 from rapbench.metrics import METRICS
@@ -22,17 +22,12 @@ from rapbench.run.study import STUDIES
 Precision = Literal["auto", "fp32", "fp64", "tf32", "bf16"]
 
 
-def _as_path(value: object) -> object:
-    return typed_path(value) if isinstance(value, str) else value
-
-
 def _at_home(weights: str) -> str:
     """A name as it is; a file below `~` by its path."""
     return str(typed_path(weights)) if weights.startswith("~") else weights
 
 
 Name = Annotated[str, Field(min_length=1)]
-TypedPath = Annotated[Path, BeforeValidator(_as_path)]
 
 
 class RunSpec(BaseModel):

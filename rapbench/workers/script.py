@@ -59,14 +59,13 @@ _BODY = """
 jobs={folder}
 shard="${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID"
 failures="$jobs/$shard.failures"
-work=
 [ -e "$jobs/$SLURM_ARRAY_JOB_ID.json" ] || printf '%s\\n' {note} >"$jobs/$SLURM_ARRAY_JOB_ID.json"
 
 # Ends the work, which lets go of what it has claimed and keeps what is done.
 stop() {{
-    if [ -n "$work" ]; then
-        kill -TERM "$work"
-        wait "$work"
+    if [ -n "$!" ]; then # set with the start itself, before a signal can come between
+        kill -TERM "$!"
+        wait "$!"
     fi
 }}
 
@@ -102,8 +101,7 @@ elsewhere() {{
 trap go_on USR2
 trap give_way TERM
 {setup}{command} --shard "$SLURM_ARRAY_TASK_ID/{shards}" &
-work=$!
-wait "$work"
+wait "$!"
 code=$?
 case $code in
     0) ;;

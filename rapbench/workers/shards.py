@@ -119,7 +119,7 @@ class _Failures:
     def __call__(self, task: Task, fault: Fault) -> bool:
         name, error = self._experiment.task_id(task), fault.error
         if isinstance(error, RapbenchError):
-            raise error
+            raise BadConfig(str(fault)) from error
         if name not in self.now:  # by another of its metrics
             _record(self._root, name, error)
             self.names.append(name)

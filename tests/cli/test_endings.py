@@ -26,6 +26,7 @@ Run = Callable[..., Printed]
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
     """Runs three bright squares through a tiny network; what it printed, progress left out."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("rapbench.cli.progress._SECONDS_WORTH_A_LINE", 1e6)
     given = ["--model", "doubles:tiny", "--weights", "random", "--device", "cpu", "--limit", "3"]
 
     def once(*arguments: str, dataset: str = "doubles:Squares") -> Printed:
@@ -116,3 +117,18 @@ def test_json_is_one_document_in_every_mode(run: Run, arguments: tuple[str, ...]
     done = run("--method", "random", "--metric", "segmentation", "--json", *arguments)
     assert done.code == 0
     assert json.loads(done.out)
+
+
+def test_a_dry_run_says_so_before_anything_is_loaded_and_stores_nothing(run: Run) -> None:
+    done = run("--method", "random", "--metric", "segmentation", "--dry-run", dataset="doubles:Unreadable")
+    assert done.err[0] == "a dry run: a few images are timed, and nothing is stored"
+    assert "to explain: 3 images" in done.out
+    assert not Path("results").exists()
+
+
+def test_rows_of_other_code_are_said_to_be_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("--method", "random")
+    assert "computed by" not in run("--method", "random").out
+    monkeypatch.setattr("rapbench.run.plan.code_digest", lambda *_: "changed")
+    again = run("--method", "random")
+    assert "here it is code changed: another --out computes afresh" in again.out

@@ -88,6 +88,23 @@ cli.main()
     assert done.stderr == "rapbench: interrupted; what is done is kept, the same command goes on from there\n"
 
 
+@pytest.mark.parametrize(("number", "finished"), [("SIGTERM", True), ("SIGINT", False)])
+def test_a_second_interrupt_ends_what_is_given_back_and_a_second_warning_does_not(number: str, finished: bool) -> None:
+    code = f"""
+import os, signal
+from rapbench import cli
+signal.signal(signal.{number}, cli._stopped)
+try:
+    os.kill(os.getpid(), signal.{number})
+finally:
+    os.kill(os.getpid(), signal.{number})
+    print("given back", flush=True)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ("given back" in done.stdout) == finished
+    assert done.stderr.count("\n") == 1
+
+
 def test_a_name_is_listed_with_its_parameters() -> None:
     shown = ended("list", "smooth_grad").stdout
     assert shown.startswith("native method smooth_grad: gradients under noise")

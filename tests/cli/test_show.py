@@ -79,6 +79,19 @@ def test_a_picture_a_prediction_and_a_heatmap_for_each_method(rapbench_show: Sho
     assert not np.array_equal(first.maps["Random"], second.maps["Random"])
 
 
+def test_maps_made_elsewhere_are_drawn_beside_the_picture_that_they_are_of(
+    rapbench_show: Show, drawn: list[Row]
+) -> None:
+    Path("pictures").mkdir()
+    for name in ("a", "b"):
+        save(f"pictures/{name}.png")
+    array = np.random.default_rng(0).standard_normal((2, 224, 224))
+    np.save("maps.npy", array)
+    rapbench_show("folder(path=pictures):1", *TINY, "--method", "maps(path=maps.npy)")
+    (drawn_map,) = drawn[0].maps.values()
+    assert np.allclose(drawn_map, array[1])
+
+
 @pytest.mark.parametrize(
     ("name", "mode", "note"),
     [

@@ -19,7 +19,7 @@ from rapbench.metrics import METRICS
 OTHERS = {"pairs": "3-8 8-3", "annotations": "bbox", "low": "-2.5", "high": "2.5", "digit": "3"}
 """Values of parameters whose types do not tell which they can be."""
 
-FROM_DISK = {"imagenet", "imagenet_segmentation", "voc", "mnist"}
+FROM_DISK = {"imagenet", "imagenet_segmentation", "voc", "mnist", "folder", "coco", "maps"}
 
 
 def _others(name: str, hint: Any, default: Any) -> Iterator[str]:
@@ -101,3 +101,10 @@ def test_a_file_in_the_place_of_a_number_is_told_from_the_number(references: lis
     chosen = Named("deeplift", METHODS.build(Call("deeplift", {"reference": str(references[0])})))
     assert (plain.digest, parameters(plain.thing)["reference"]) == (None, 0.0)
     assert parameters(chosen.thing)["reference"] == "file"
+
+
+def test_a_parameter_that_came_later_counts_only_where_it_is_no_default() -> None:
+    own, other = (METHODS.build(parse_call(f"lrp_epsilon(gate={gate})")) for gate in ("signal", "half"))
+    assert "gate" not in parameters(own)
+    assert parameters(other) == {**parameters(own), "gate": "half"}
+    assert Named("lrp_epsilon", other).label == "lrp_epsilon(gate=half)"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import Annotated, get_args, get_origin, get_type_hints
 
 import pytest
@@ -37,9 +37,10 @@ def test_every_number_of_every_catalogue_refuses_what_is_absurd() -> None:
     found = [*parameters()]
     assert {key for _, _, key in found} >= {"epsilon", "steps", "noise", "low", "pixels", "seed", "units", "reference"}
     for catalogue, name, key in found:
+        paths = {f.name: "." for f in fields(catalogue.load(name)) if f.default is f.default_factory is MISSING}
         for text in ABSURD:
             with pytest.raises(BadConfig, match=f"^[^\n]*{key}[^\n]+$"):
-                catalogue.build(Call(name, {key: text}))
+                catalogue.build(Call(name, {key: text, **paths}))
 
 
 @pytest.mark.parametrize("setting", ["limit", "seed", "batch_size", "readers"])

@@ -92,6 +92,35 @@ def test_images_of_another_size_change_the_fingerprint(folder: Path) -> None:
     assert Voc(data_root=folder).fingerprint != before
 
 
+def test_another_year_and_split_are_lists_of_their_own(folder: Path) -> None:
+    shutil.copytree(folder, folder.parent / "VOC2007")
+    for name, ids in (("train", IDS[:2]), ("test", IDS[2:])):
+        (folder.parent / f"VOC2007/ImageSets/Segmentation/{name}.txt").write_text("\n".join(ids))
+    train, test = (Voc(data_root=folder.parent, year="2007", split=split) for split in ("train", "test"))
+    assert (train.ids, test.ids) == (IDS[:2], IDS[2:])
+    assert (train.full_size, test.full_size, Voc(data_root=folder).full_size) == (209, 210, 1449)
+    with pytest.raises(DataMissing, match=r"no ImageSets/Segmentation/none\.txt in .*VOCtrainval_06-Nov-2007\.tar"):
+        Voc(data_root=folder.parent, year="2007", split="none")
+    with pytest.raises(BadConfig, match="'2012' or '2007'"):
+        DATASETS.build(parse_call("voc(year=2008)"), data_root=folder)
+
+
+def test_the_main_image_set_has_boxes_and_no_masks(folder: Path) -> None:
+    shutil.rmtree(folder / "SegmentationClass")
+    (folder / "ImageSets/Main").mkdir()
+    (folder / "ImageSets/Main/val.txt").write_text("\n".join(IDS))
+    (folder / "ImageSets/Main/cow_val.txt").write_text(f"{IDS[0]} -1\n{IDS[1]}  1\n{IDS[2]}  0\n{IDS[3]}  1\n")
+    main = Voc(data_root=folder, imageset="main")
+    assert (main.ids, main[1].mask, main.full_size) == (IDS, None, 5823)
+    assert main[1].boxes is not None
+    assert main.provides == Voc.provided({"imageset": "main"}) == {"boxes"}
+    assert Voc.provided({}) == {"boxes", "mask"}
+    cows = Voc(data_root=folder, imageset="main", split="cow_val")
+    assert (cows.ids, cows.full_size) == ((IDS[1], IDS[3]), None)
+    with pytest.raises(DataMissing, match=r"no ImageSets/Segmentation/cow_val\.txt in .*: write imageset=main"):
+        Voc(data_root=folder, split="cow_val")
+
+
 def test_without_a_folder_the_archive_is_named() -> None:
     with pytest.raises(DataMissing, match=r"VOCtrainval.*--data-root"):
         Voc()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
+from doubles import Counting
 from torch import Tensor
 
-from rapbench.doctor.probe import probe
+from rapbench.core.errors import BadConfig
+from rapbench.doctor.probe import Measured, probe
 from rapbench.metrics.perturbation import Perturbation
 from rapbench.results.store import Store
 from rapbench.run.engine import execute
@@ -52,7 +55,36 @@ def test_a_constant_map_at_the_end_does_not_hide_what_scoring_costs(
     options |= {"method": "gradient,all_background", "metric": "perturbation(steps=2)", "device": "cpu", "limit": 2}
     experiment = prepare(RunSpec.read(None, options))
     probe(experiment, experiment.pending(Store(tmp_path)))
-    assert [pixels.unique().numel() > 1 for pixels in scored] == [True]
+    assert {pixels.unique().numel() > 1 for pixels in scored} == {True}
+
+
+def test_a_stage_that_takes_too_long_is_stopped_and_said_to_take_at_least_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rapbench.doctor.probe._SHORTEST", 0.05)
+    measured = Measured(left=0.0)
+    assert measured.time(("slow", ""), 1, lambda: time.sleep(30)) is None
+    assert measured.time(("quick", ""), 2, lambda: "map") == "map"
+    assert measured.stopped == {("slow", "")}
+    assert 0.05 <= measured.seconds["slow", ""] < 5
+
+
+def test_stages_of_one_network_are_timed_once(tmp_path: Path) -> None:
+    options = {"dataset": "doubles:Squares", "model": "doubles:tiny", "weights": "random", "out": tmp_path}
+    options |= {"method": "doubles:Counting", "metric": "guards", "device": "cpu"}
+    one, other = (prepare(RunSpec.read(None, {**options, "limit": limit})) for limit in (2, 3))
+    measured = Measured()
+    probe(one, one.tasks(), measured)
+    Counting.explained.clear()
+    costs = {cost.stage: cost.images for cost in probe(other, other.tasks(), measured)}
+    assert Counting.explained == []
+    assert costs["explaining by doubles:Counting"] == 3
+
+
+def test_what_a_method_raises_while_it_is_timed_is_one_line(tmp_path: Path) -> None:
+    options = {"dataset": "doubles:Squares", "model": "doubles:tiny", "weights": "random", "out": tmp_path}
+    options |= {"method": "rude:Rude(deed=scale_weights_and_fail)", "device": "cpu", "limit": 2}
+    experiment = prepare(RunSpec.read(None, options))
+    with pytest.raises(BadConfig, match=r"explaining by rude.*: ArithmeticError: out"):
+        probe(experiment, experiment.tasks())
 
 
 def test_stages_are_timed(tmp_path: Path) -> None:

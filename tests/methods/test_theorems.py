@@ -137,7 +137,7 @@ PROMISING = ["rap", "deeplift_rescale", "deeplift_reveal_cancel", "deeplift", "i
 
 
 def test_these_methods_promise_the_sum_of_a_map() -> None:
-    assert [name for name in METHODS if promise(name)[1] is not None] == PROMISING
+    assert [name for name in METHODS if name != "maps" and promise(name)[1] is not None] == PROMISING
 
 
 @pytest.mark.parametrize("name", PROMISING)

