@@ -103,10 +103,16 @@ def anchors(markdown: Path) -> Iterator[str]:
         ("methods", 0, "--model doubles:tiny --method mylab:Brightness(power=2),random", "mylab:Brightness(power=2.0)"),
         ("methods", 1, "--model doubles:tiny --method mylab:LossGradient,random", "mylab:LossGradient"),
         ("metrics", 0, "--model doubles:tiny --metric mylab:Sparsity", "mylab:Sparsity on 2"),
-        ("models", 0, "--model mylab:small_net --metric guards", "mylab:small_net (random)"),
         (
             "models",
-            1,
+            0,
+            "--model my_network.py:build(width=8) --weights auto --metric guards",
+            "my_network.py:build(width=8) (own)",
+        ),
+        ("models", 1, "--model mylab:small_net --metric guards", "mylab:small_net (random)"),
+        (
+            "models",
+            2,
             "--model mylab:DENSE --metric guards --dataset digits",
             "mylab:DENSE (random) on 2 images of digits",
         ),
@@ -121,8 +127,9 @@ def test_what_is_shown_of_one_s_own_runs_as_shown(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    shown = re.findall(r"```python\n# mylab.py\n(.*?)```", text(f"rapbench/{folder}/README.md"), re.DOTALL)
-    (tmp_path / "mylab.py").write_text(shown[place])
+    shown = re.findall(r"```python\n# (my\w+\.py)\n(.*?)```", text(f"rapbench/{folder}/README.md"), re.DOTALL)
+    file, code = shown[place]
+    (tmp_path / file).write_text(code)
     monkeypatch.delitem(sys.modules, "mylab", raising=False)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)

@@ -42,8 +42,8 @@ def fit_patterns(
         experiment = prepare(spec)
     count = min(limit or len(experiment.dataset), len(experiment.dataset))
     classifier = experiment.classifier
-    names = (stem_of(classifier.name), classifier.weights, stem_of(experiment.dataset_name))
-    file = to or Path("patterns") / f"{'-'.join(names)}-{count}.safetensors"
+    names = (classifier.name.rpartition(":")[2], classifier.weights, experiment.dataset_name.rpartition(":")[2])
+    file = to or Path("patterns") / f"{stem_of('-'.join(names))}-{count}.safetensors"
     images = Images(dataset=experiment.dataset, name=dataset, stop=count)
     with ProgressBar(count) as progress, stage("fitting patterns"):
         patterns = fit(classifier, images, file, device=experiment.device, progress=progress)

@@ -31,7 +31,7 @@ def path(text: str | Path) -> Path:
 MethodList = Annotated[
     list[str], typer.Option("--method", help="Methods, joined by commas or repeated; parameters in brackets.")
 ]
-Model = Annotated[str, typer.Option(help="Network.")]
+Model = Annotated[str, typer.Option(help="Network: a name, timm:NAME, or a function of your own, my_network.py:build.")]
 Weights = Annotated[
     str, typer.Option(help="auto, random, a torchvision weight name, or a file: .pt, .pth, .ckpt, .safetensors, .npz.")
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from contextlib import redirect_stdout
 from functools import lru_cache
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -31,7 +32,8 @@ def outside_module(kind: str, name: str) -> ModuleType:
     """
     where = name.rpartition(":")[0]
     try:
-        return _of_file(where) if where.endswith(_FILE) else importlib.import_module(where)
+        with redirect_stdout(sys.stderr):  # standard output is the command's
+            return _of_file(where) if where.endswith(_FILE) else importlib.import_module(where)
     except RapbenchError:
         raise
     except (Exception, SystemExit) as error:
@@ -59,8 +61,8 @@ def _of_file(text: str) -> ModuleType:
 
 @lru_cache
 def _executed(path: Path, modified: int) -> ModuleType:  # noqa: ARG001 - a changed file is read again
-    """The module of a file, under its path, which no other module has for a name."""
-    spec = spec_from_file_location(str(path), path)
+    """The module of a file, under its path, which no other module has for a name; it is in no package."""
+    spec = spec_from_file_location(str(path.with_suffix("")).replace(".", "_"), path)
     assert spec is not None
     assert spec.loader is not None
     module = sys.modules[spec.name] = module_from_spec(spec)

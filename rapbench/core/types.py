@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_chec
 
 import numpy as np
 
+from rapbench.core.errors import BadConfig
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pandas import DataFrame
@@ -125,7 +127,13 @@ class Classifier:
     size: int = 224
 
     def normalised(self, images: Tensor) -> Tensor:
-        """Network input (N, C, H, W) of images in [0, 1]."""
+        """Network input (N, C, H, W) of images in [0, 1].
+
+        Raises:
+            BadConfig: they have more or fewer channels than the network takes.
+        """
+        if images.shape[1] != len(self.mean):
+            raise BadConfig(f"{self.name} takes images of {len(self.mean)} channels, and these have {images.shape[1]}")
         mean, std = (images.new_tensor(v).view(1, -1, 1, 1) for v in (self.mean, self.std))
         return (images - mean) / std
 

@@ -1,9 +1,12 @@
 """Functions that build networks: called with the run's seed, and what they return looked at before it is used."""
 
+import sys
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
 
 from rapbench.core.errors import BadConfig, last_line
 from rapbench.core.seeds import seeded
@@ -19,9 +22,9 @@ def built(name: str, function: Callable[..., object], options: Mapping[str, obje
         BadConfig: it raises.
     """
     try:
-        with seeded(seed):
+        with seeded(seed), redirect_stdout(sys.stderr):  # standard output is the command's
             return function(**options)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise BadConfig(f"{name} raised {last_line(error)}") from error
 
 
@@ -29,12 +32,18 @@ def network_of(name: str, thing: object) -> nn.Module:
     """What a function returned, if that is a network.
 
     Raises:
-        BadConfig: it is none, or has no weights.
+        BadConfig: it is none, or its weights are not there or no tensors.
     """
     if not isinstance(thing, nn.Module):
         raise BadConfig(f"{name} returned {_kind(thing)}: a network is wanted, an nn.Module or a rapbench.Classifier")
     if next(thing.parameters(), None) is None:
         raise BadConfig(f"{name} returned a network without weights")
+    if any(isinstance(weight, UninitializedParameter) for weight in thing.parameters()):
+        raise BadConfig(f"{name} returned a network whose lazy layers have no weights yet: call it once before")
+    if other := [key for key, value in thing.state_dict().items() if not isinstance(value, Tensor)]:
+        raise BadConfig(
+            f"{name} returned a network that holds what is no tensor, such as {other[0]}: quantised ones do"
+        )
     return thing
 
 

@@ -29,9 +29,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.delitem(sys.modules, "beside_it", raising=False)
-    (tmp_path / "mine.py").write_text(TEXT)
-    (tmp_path / "beside_it.py").write_text("VALUE = 1\n")
-    return tmp_path
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "mine.py").write_text(TEXT)
+    (here / "beside_it.py").write_text("VALUE = 1\n")
+    return here
 
 
 def test_a_file_is_code_from_outside_with_what_it_imports_from_beside_it(folder: Path) -> None:
@@ -84,6 +86,7 @@ def test_the_source_of_a_file_is_its_text_and_that_beside_it_wherever_they_lie(
         ("\x00\x01", "mine.py:build", BadConfig, "SyntaxError: source code .*null bytes"),
         ("import absent_module\n", "mine.py:build", UnknownName, "No module named 'absent_module'"),
         ("import sys\nsys.exit('usage')\n", "mine.py:build", BadConfig, "SystemExit: usage"),
+        ("from .beside_it import VALUE\n", "mine.py:build", BadConfig, "relative import with no known parent package"),
         ("1 / 0\n", "mine.py:build", BadConfig, "ZeroDivisionError: division by zero"),
         (TEXT, "mine.py:biuld", UnknownName, r"no 'biuld' in it: did you mean build\?"),
         (TEXT, "mine.py:zzz", UnknownName, "no 'zzz' in it: known: build$"),

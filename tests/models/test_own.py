@@ -64,6 +64,18 @@ class Pair(nn.Module):
     def forward(self, x):
         return self.inner(x), x
 
+def lazy():
+    return nn.LazyLinear(3)
+
+class Quantised(nn.Linear):
+    def __init__(self):
+        super().__init__(3, 3)
+    def get_extra_state(self):
+        return "int8"
+
+def leaving():
+    raise SystemExit(3)
+
 def needy(depth):
     return build()
 
@@ -204,6 +216,9 @@ def test_a_network_s_source_is_that_of_the_file_it_is_named_in(mine: Callable[..
         ),
         ("raising", r"mine\.py:raising raised FileNotFoundError: .*weights\.npz"),
         ("bare", "returned a network without weights"),
+        ("lazy", "whose lazy layers have no weights yet"),
+        ("Quantised", r"that holds what is no tensor, such as _extra_state"),
+        ("leaving", "leaving raised SystemExit: 3"),
         ("maps", r"returns a tensor of shape \(2, 4, 30, 30\) for 2 images: logits of shape \(2, classes\) are wanted"),
         ("Pair", "returns an object of type tuple for 2 images"),
         ("NET", "is neither a function that returns a network nor a family"),
@@ -233,3 +248,18 @@ def test_what_does_not_fit_is_one_line(mine: Callable[..., str], attribute: str,
 def test_a_family_takes_no_brackets() -> None:
     with pytest.raises(BadConfig, match="narrow:VGG16 takes no parameters: leave out the brackets"):
         family("rapbench.models.narrow:VGG16(width=2)")
+
+
+def test_images_of_other_channels_are_said(mine: Callable[..., str]) -> None:
+    grey = load(mine("build(channels=1, mean=0, std=1)"))
+    assert grey.normalised(torch.ones(2, 1, 32, 32)).shape == (2, 1, 32, 32)
+    with pytest.raises(BadConfig, match=r"mine\.py:build.* takes images of 1 channels, and these have 3"):
+        grey.normalised(torch.ones(2, 3, 32, 32))
+
+
+def test_what_a_network_s_code_prints_is_not_the_command_s_output(
+    mine: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    load(mine("loud", "print('read')\ndef loud():\n    print('built')\n    return build()\n"))
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err.split()[:2]) == ("", ["read", "built"])
