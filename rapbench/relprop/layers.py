@@ -63,7 +63,7 @@ class Rectifier(Layer):
 
 
 class Activation(Layer):
-    """Any other function of each value alone: SiLU, GELU, tanh."""
+    """Any other function of each value alone: SiLU, GELU, tanh, a square."""
 
 
 class Sigmoid(Activation):

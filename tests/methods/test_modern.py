@@ -13,12 +13,14 @@ from torch.nn import functional
 from rapbench.backends import BACKENDS
 from rapbench.core.catalogue import Call
 from rapbench.core.errors import UnsupportedLayer
+from rapbench.methods.cam import GradCam
 from rapbench.methods.deeplift import DeepLift, DeepLiftRescale, DeepLiftRevealCancel
 from rapbench.methods.gradient import InputGradient
 from rapbench.methods.guided import GuidedBackprop
 from rapbench.methods.lrp import LRPAlpha1Beta0, LRPAlpha2Beta1, LRPEpsilon, LRPZero
 from rapbench.methods.rap import RAP
-from rapbench.relprop.layers import MaxPool
+from rapbench.relprop.axes import channel_axes
+from rapbench.relprop.layers import Gated, MaxPool
 from rapbench.relprop.tracing.trace import trace
 
 SEEDS, TARGET = torch.zeros(2), torch.tensor([0, 3])
@@ -92,6 +94,37 @@ def test_what_promises_to_conserve_does_so_in_modern_networks(kind: type[nn.Modu
     net = network(kind)
     found = method(net, small(), TARGET, seeds=SEEDS).sum((1, 2, 3))
     assert relative(found, score(net, small())) < 1e-9
+
+
+EVERY = [RAP(), LRPEpsilon(), LRPEpsilon(gate="half"), LRPAlpha2Beta1(), DeepLiftRescale()]
+
+
+@pytest.mark.parametrize("method", EVERY, ids=str)
+@pytest.mark.parametrize("kind", [Piecewise, Modern])
+def test_an_image_alone_has_the_map_it_has_beside_another_in_modern_networks(
+    kind: type[nn.Module], method: Any
+) -> None:
+    net, x = network(kind), small()
+    both = method(net, x, TARGET, seeds=SEEDS)
+    assert relative(method(net, x[1:], TARGET[1:], seeds=SEEDS[1:]), both[1:]) < 1e-9
+
+
+def test_gated_maps_have_their_channels_where_the_signal_has_them() -> None:
+    class Last(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.head = nn.Conv2d(3, 5, 3), nn.Linear(5, 5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.conv(x)
+            gate = y.mean((2, 3)).view(len(y), 1, -1).sigmoid().view(len(y), -1, 1, 1)
+            return self.head((y * gate.expand_as(y)).mean((2, 3)))
+
+    net = Last().double()
+    graph = trace(net, small())
+    axes = channel_axes(graph, graph.values(small()))
+    assert [axes[n] for n, layer in enumerate(graph.layers) if isinstance(layer, Gated)] == [1]
+    assert GradCam()(net, small(), TARGET, seeds=SEEDS).isfinite().all()
 
 
 @pytest.mark.parametrize("reference", [0.0, 0.3])

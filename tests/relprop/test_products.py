@@ -53,6 +53,8 @@ ALONE: dict[str, Callable[[Tensor], Tensor]] = {
     **{name: getattr(functional, name) for name in ("mish", "softplus", "selu", "celu", "hardtanh", "sigmoid", "tanh")},
     "prelu": lambda y: functional.prelu(y, torch.full((8,), 0.2, dtype=y.dtype)),
     "clamp": lambda y: y.clamp(-1, 2),
+    "square": lambda y: y * y,
+    "squared ReLU": lambda y: y.relu() ** 2 * y.sigmoid(),
     "quick gelu": lambda y: y * torch.sigmoid(1.702 * y),
     "mish by functions": lambda y: y * functional.softplus(y).tanh(),
     "softsign by functions": lambda y: y / (1 + functional.leaky_relu(y, -1.0)),
@@ -147,7 +149,6 @@ REFUSED: dict[str, tuple[Callable[[Tensor, nn.Module], Tensor], str]] = {
         lambda y, side: y.sigmoid() * side(y).sigmoid(),
         "no rule for mul at node .*: neither of its factors is a gate",
     ),
-    "a square": (lambda y, _: y * y, "no rule for mul at node"),
     "a quotient": (lambda y, side: y / side(y), "no rule for div at node .*: its divisor is no deviation"),
     "attention": (
         lambda y, _: (y.flatten(2).transpose(1, 2) @ y.flatten(2)).mean(2).view(2, 1, 5, 4).expand(-1, 8, -1, -1),

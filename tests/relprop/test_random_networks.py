@@ -110,6 +110,11 @@ def normalised(self: Step, y: Tensor) -> Tensor:
     return functional.layer_norm(self.conv(y).permute(0, 2, 3, 1), (8,)).permute(0, 3, 1, 2)
 
 
+def scaled_to_length(self: Step, y: Tensor) -> Tensor:
+    y = self.conv(y)
+    return y * torch.rsqrt(y.square().sum(1, keepdim=True))
+
+
 def group_normalised(self: Step, y: Tensor) -> Tensor:
     return functional.group_norm(self.conv(y), 2)
 
@@ -375,6 +380,12 @@ def normalised_by_a_root(self: Step, y: Tensor) -> Tensor:
     return torch.rsqrt(variance + 1e-5) * (y - mean)
 
 
+@step(scaled_to_length)
+def divided_by_a_norm(self: Step, y: Tensor) -> Tensor:
+    y = self.conv(y)
+    return y / torch.linalg.vector_norm(y, dim=1, keepdim=True)
+
+
 @step(group_normalised)
 def normalised_in_rows(self: Step, y: Tensor) -> Tensor:
     y = self.conv(y)
@@ -427,7 +438,7 @@ def drawn(seed: int) -> Net:
 
 
 def check(net: Net, x: Tensor) -> None:
-    """Graph and network agree; maps are those of the plain twin, or refused."""
+    """Graph and network agree; maps are those of the plain twin, or refused, which LRP does with none."""
     twin, target = plainly_written(net), torch.tensor([1, 3])
     with torch.no_grad():
         logits = net(x.clone())
@@ -439,6 +450,7 @@ def check(net: Net, x: Tensor) -> None:
     assert relative(graph(torch.cat([x, x])), torch.cat([logits, logits])) < 1e-12
     for method in METHODS:
         found, expected = (explained(method, one, x, target) for one in (graph, plain))
+        assert found is not None or not isinstance(method, LRPEpsilon)
         if found is not None:
             assert expected is not None, method.title
             assert relative(found, expected) < 1e-9, method.title

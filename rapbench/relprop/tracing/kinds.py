@@ -63,6 +63,7 @@ _AVERAGE_POOLS = (
 _ACTIVATIONS = (
     *("silu", "gelu", "mish", "hardswish", "tanh", "tanhshrink", "hardshrink", "softshrink", "softplus", "softsign"),
     *("leaky_relu", "rrelu", "prelu", "elu", "selu", "celu", "logsigmoid", "log_sigmoid", "erf"),
+    *("abs", "exp", "square", "clamp", "clip", "clamp_min", "clamp_max", "hardtanh"),
 )
 _ATTENTION = (
     *("matmul", "mm", "bmm", "addmm", "addbmm", "baddbmm", "einsum", "tensordot"),
@@ -173,7 +174,7 @@ def _sum_kind(operation: Operation) -> type[Layer]:
 def _difference_kind(operation: Operation) -> type[Layer]:
     """Differences of tensors, and of one and a constant."""
     if all(isinstance(term, Ref) for term in _operands(operation)):
-        return Difference if operation.tensors == _PAIR else Unsupported
+        return Difference if operation.tensors > 1 else Unsupported
     return Affine
 
 
@@ -189,7 +190,7 @@ def _product_kind(operation: Operation) -> type[Layer]:
     """Products of tensors, and of one with a constant."""
     factors = _operands(operation)
     if all(isinstance(factor, Ref) for factor in factors):
-        return Product if operation.tensors == _PAIR else Unsupported
+        return Product if operation.tensors > 1 else Activation
     return Identity if any(_is_number(factor, 1) for factor in factors) else Affine
 
 
@@ -199,7 +200,7 @@ def _quotient_kind(operation: Operation) -> type[Layer]:
     if operation.kwargs.get("rounding_mode") or not isinstance(dividend, Ref):
         return Unsupported
     if isinstance(divisor, Ref):
-        return Quotient if operation.tensors == _PAIR else Unsupported
+        return Quotient if operation.tensors > 1 else Unsupported
     return Identity if _is_number(divisor, 1) else Affine
 
 
@@ -207,12 +208,9 @@ def _operands(operation: Operation) -> tuple[Any, Any]:
     return operation.argument(0, "input"), operation.argument(1, "other")
 
 
-_PAIR = 2
-
-
-def _clamped_kind(operation: Operation) -> type[Layer]:
-    """A clamp that is no rectifier; its bounds must not depend on the images."""
-    return Activation if operation.tensors == 1 else Unsupported
+def _power_kind(operation: Operation) -> type[Layer]:
+    """A constant power."""
+    return Activation if isinstance(operation.argument(0, "input"), Ref) and operation.tensors == 1 else Unsupported
 
 
 def _attention_kind(operation: Operation) -> type[Layer]:
@@ -267,10 +265,10 @@ def _overlaid_kind(operation: Operation) -> type[Layer]:
 _CHOSEN: dict[str, Callable[[Operation], type[Layer]]] = {
     "add": _sum_kind,
     **dict.fromkeys(["sub", "subtract", "rsub"], _difference_kind),
-    **dict.fromkeys(["addcmul"], _scaled_sum_kind),
+    "addcmul": _scaled_sum_kind,
     **dict.fromkeys(["mul", "multiply"], _product_kind),
     **dict.fromkeys(["div", "divide", "true_divide"], _quotient_kind),
-    **dict.fromkeys(["clamp", "clip", "clamp_min", "clamp_max", "hardtanh"], _clamped_kind),
+    "pow": _power_kind,
     **dict.fromkeys(_ATTENTION, _attention_kind),
     "mean": _reduced_kind(AveragePool),
     "sum": _reduced_kind(Add),

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from rapbench.core.errors import UnsupportedLayer
 from rapbench.relprop.graph import Graph
 from rapbench.relprop.layers import (
+    Activation,
     Affine,
     Convolution,
     Input,
@@ -133,7 +134,7 @@ class Lowering:
     def _settled(self, layer: Layer, seen: Operation, output: Tensor) -> Layer:
         """The layer, where its kind depends on what it reads."""
         source = self.tensors[layer.inputs[0]]
-        if isinstance(layer, Affine) and source.shape != output.shape:
+        if isinstance(layer, Affine | Activation) and source.shape != output.shape:
             return _as(layer, Unsupported)
         if isinstance(layer, Norm):
             return self._norm(layer, seen, source)

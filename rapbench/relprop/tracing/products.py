@@ -36,8 +36,8 @@ _ALONE = (Activation, Rectifier, Affine, Identity)
 _CARRYING = (Affine, Identity, Rearrange, AveragePool, MaxPool)
 """Layers behind which a gate is still a gate, and a deviation a deviation."""
 _MEANS = {"mean", "var_mean"}
-_DEVIATIONS = {Quotient: {"sqrt", "std"}, Product: {"rsqrt"}}
-"""Operations that give what a centred value is divided by, or multiplied by."""
+_DEVIATIONS = {"sqrt", "std", "norm", "vector_norm", "linalg_norm", "linalg_vector_norm"}
+_INVERSE_DEVIATIONS = {"rsqrt"}
 
 
 @dataclass(frozen=True)
@@ -66,11 +66,8 @@ class Factors:
             return norm
         if isinstance(plain, Quotient) or (gate := self._gate(output)) is None:
             return plain
-        signal = 1 - gate
-        function = (
-            plain.function if gate else Replay(function=swapped, args=(Ref(0), Ref(1), plain.function), kwargs={})
-        )
-        return Gated(**_common(plain), inputs=(self.inputs[signal], self.inputs[gate]), function=function)
+        inputs = (self.inputs[1 - gate], self.inputs[gate])
+        return Gated(**_common(plain), inputs=inputs, function=_beginning_with(1 - gate, plain.function))
 
     def _function_of_one(self, plain: Layer) -> Layer | None:
         a, b = (list(self._back(n, _ALONE)) for n in self.inputs)
@@ -86,14 +83,12 @@ class Factors:
 
     def _norm(self, plain: Layer) -> Layer | None:
         """A tensor over a deviation; one from which its mean has just been subtracted is normalised as a whole."""
-        names = _DEVIATIONS[type(plain)]
-        found = [k for k, n in enumerate(self.inputs) if any(self._is(i, names) for i in self._back(n, _CARRYING))]
-        if not found or (isinstance(plain, Quotient) and found[-1] == 0):
+        names, places = (_DEVIATIONS, (1,)) if isinstance(plain, Quotient) else (_INVERSE_DEVIATIONS, (0, 1))
+        found = [k for k in places if any(self._is(i, names) for i in self._back(self.inputs[k], _CARRYING))]
+        if not found:
             return None
-        value, deviation = self.inputs[1 - found[-1]], self.inputs[found[-1]]
-        function = plain.function
-        if found[-1] == 0:
-            function = Replay(function=swapped, args=(Ref(0), Ref(1), function), kwargs={})
+        deviation, value = self.inputs[found[0]], self.inputs[1 - found[0]]
+        function = _beginning_with(1 - found[0], plain.function)
         if mean := self._mean(value):
             args = (Ref(0), Ref(1), mean.function, self.layers[value].function, function)
             function, value = Replay(function=_centred, args=args, kwargs={}), mean.inputs[0]
@@ -133,8 +128,12 @@ def _common(layer: Layer) -> dict[str, Any]:
     return {"name": layer.name, "operation": layer.operation, "place": layer.place}
 
 
-def swapped(a: Tensor, b: Tensor, function: Binary) -> Tensor:
-    """The function of two tensors given in the other order."""
+def _beginning_with(first: int, function: Function) -> Function:
+    """The function of two tensors, given either as the first."""
+    return Replay(function=_swapped, args=(Ref(0), Ref(1), function), kwargs={}) if first else function
+
+
+def _swapped(a: Tensor, b: Tensor, function: Binary) -> Tensor:
     return function(b, a)
 
 
