@@ -107,6 +107,14 @@ def test_epsilon_is_its_equation_with_the_bias_in_the_denominator(seen: Node, ep
     assert relative(Epsilon(epsilon)(seen, r)[0].flatten(1), expected) < 1e-9
 
 
+def test_the_sign_of_0_is_positive_in_the_epsilon_rule() -> None:
+    cancelling = nn.Linear(2, 1, bias=False).double()
+    with torch.no_grad():
+        cancelling.weight.copy_(torch.tensor([[1.0, -1.0]]))
+    seen = node(cancelling, torch.ones(1, 2, dtype=torch.float64), nonnegative=False)
+    assert Epsilon(0.5)(seen, torch.ones(1, 1, dtype=torch.float64))[0].tolist() == [[2, -2]]
+
+
 @pytest.mark.parametrize("gamma", [0.0, 0.25, 10.0])
 @torch.no_grad()
 def test_gamma_is_its_equation_with_contributions_of_the_outputs_sign_boosted(seen: Node, gamma: float) -> None:
