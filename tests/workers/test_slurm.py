@@ -260,6 +260,14 @@ def test_without_slurm_submit_says_so_and_the_script_is_still_printed(
     assert "#SBATCH --gpus-per-node=1\n" in script
 
 
+def test_a_partition_that_sinfo_does_not_name_is_refused(rapbench: Rapbench, fake: Fake, tmp_path: Path) -> None:
+    fake("sinfo", "echo 'gpu|node1|node1'; echo 'cpu|node2|node2'")
+    fake("sbatch", "echo 77")
+    options = ["submit", *SMALL, "--dataset", "doubles:Squares", "--out", tmp_path / "runs", "--method", "rap"]
+    with pytest.raises(UnknownName, match="no partition 'gpuu': did you mean gpu"):
+        rapbench(*options, "--partition", "gpuu")
+
+
 def test_the_script_that_is_printed_is_the_one_that_is_queued(rapbench: Rapbench, fake: Fake, tmp_path: Path) -> None:
     fake("sinfo", "echo 'gpu|node1|node1'")
     fake("sbatch", f"cat >{tmp_path}/queued; echo 77")
