@@ -111,8 +111,8 @@ def _delivered(loader: DataLoader[Sample | BadData]) -> Iterator[Sample | BadDat
     """
     try:
         yield from loader
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+    except (RuntimeError, ConnectionError, EOFError) as error:  # what it was about to hand over may be cut off
+        if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
             raise
         raise BadConfig(
             "a process that reads images was killed, as a machine does that runs out of memory: take fewer --readers; "

@@ -20,10 +20,12 @@ from rapbench.cli.preview import preview
 from rapbench.core.errors import BadConfig, UnknownName
 from rapbench.core.types import Classifier
 from rapbench.datasets.scenes import Scenes
+from rapbench.doctor.probe import Measured
 from rapbench.papers.pattern2017.signal_quality import ESTIMATORS, SignalQuality, thirds
 from rapbench.results.store import Block, Held, Store
 from rapbench.run.engine import execute
 from rapbench.run.plan import Experiment
+from rapbench.run.rehearsal import Rehearsal
 from rapbench.run.resolve import prepare
 from rapbench.run.spec import RunSpec
 from rapbench.workers.shards import Shard, work
@@ -75,7 +77,7 @@ def test_it_is_divided_by_layers_and_the_parts_give_the_same_rows(
 
 def test_what_a_preview_says_is_measured_on_few_images_and_stored_nowhere(tmp_path: Path) -> None:
     """A preview did the whole study."""
-    shown = preview(experiment(tmp_path))
+    shown = preview(Rehearsal(experiment=experiment(tmp_path), remarks=()), Measured())
     assert shown.images == 48
     assert [cost.stage for cost in shown.costs] == ["measuring Signal estimators"]
     assert shown.costs[0].images == 48

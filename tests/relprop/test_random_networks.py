@@ -239,7 +239,7 @@ def split_by_size(self: Step, y: Tensor) -> Tensor:
 
 @step(swapped)
 def rolled_in_rows(self: Step, y: Tensor) -> Tensor:
-    rows = y.view(len(y), 2, -1)
+    rows = y.contiguous().view(len(y), 2, -1)
     return rows.flip(1).reshape(y.size(0), int(y.shape[1] * 1.0), *y.shape[2:])
 
 
@@ -389,7 +389,7 @@ def divided_by_a_norm(self: Step, y: Tensor) -> Tensor:
 @step(group_normalised)
 def normalised_in_rows(self: Step, y: Tensor) -> Tensor:
     y = self.conv(y)
-    rows = y.view(len(y), 2, -1)
+    rows = y.contiguous().view(len(y), 2, -1)
     return functional.layer_norm(rows, rows.shape[2:]).view(y.shape)
 
 
