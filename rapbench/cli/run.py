@@ -241,8 +241,12 @@ def _prepared(runs: Mapping[str, RunSpec]) -> dict[str, Experiment]:
 def _previewed(runs: Mapping[str, RunSpec]) -> dict[str, Preview]:
     """What every part would do; parts of one network are timed together."""
     from rapbench.doctor.probe import Measured
+    from rapbench.run import resolve
     from rapbench.run.rehearsal import rehearsed
 
+    for name, spec in runs.items():
+        with _loading(name, runs):  # what is missing is said before anything is timed
+            resolve.dataset(spec.dataset, spec.data_root, resolve.settings(spec).size)
     measured, previews = Measured(), {}
     for name, spec in runs.items():
         with ExitStack() as stack:
