@@ -233,6 +233,7 @@ def state(net: nn.Module) -> list[object]:
     ]
 
 
+@pytest.mark.slow
 @every_method
 def test_network_and_input_are_left_as_they_were(name: str) -> None:
     net, x = network("basic_block"), images()

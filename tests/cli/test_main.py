@@ -105,6 +105,7 @@ finally:
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_name_is_listed_with_its_parameters() -> None:
     shown = ended("list", "smooth_grad").stdout
     assert shown.startswith("native method smooth_grad: gradients under noise")

@@ -99,6 +99,7 @@ def test_the_mask_holds_the_pixels_that_the_object_covers_at_least_by_half(label
     assert 0 < (covered % 255 != 0).any(-1).sum() < masks[0].sum()  # a soft rim, a solid inside
 
 
+@pytest.mark.slow
 def test_objects_cover_four_to_thirty_percent_of_the_image(drawn):
     share = drawn[1].mean((1, 2))
     assert share.min() > 0.03

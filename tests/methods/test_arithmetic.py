@@ -57,6 +57,7 @@ def l1(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).abs().sum() / expected.abs().sum())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["vgg", "bottleneck", "basic_block", "depthwise", "dense"])
 @pytest.mark.parametrize(
     "name", [name for name in METHODS if name.startswith(("rap", "lrp"))] + ["lrp_a2b1(bias=innvestigate)"]

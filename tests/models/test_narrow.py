@@ -83,6 +83,7 @@ def test_the_net_comes_frozen_in_evaluation_mode_with_float32_weights(name):
     assert all(torch.equal(value, again[key]) for key, value in net.state_dict().items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NARROW)
 def test_the_embedded_weights_know_the_scenes(name, shown):
     images, labels = shown

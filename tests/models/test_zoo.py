@@ -40,6 +40,7 @@ def test_listing_models_and_datasets_imports_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(MODELS))
 def test_every_name_is_an_architecture_with_weights_and_a_head(name: str) -> None:
     with Undrawn():

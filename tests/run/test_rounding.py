@@ -105,6 +105,7 @@ def test_the_arithmetic_is_part_of_the_identity_where_it_is_not_that_of_the_run(
     assert key("gradient", "auto") == key("gradient", "fp32")
 
 
+@pytest.mark.slow
 def test_a_method_from_outside_is_computed_in_the_arithmetic_that_it_asks_for(run: Run) -> None:
     given = {"model": "resnet50", "metric": "outside_inside", "limit": 1, "precision": "auto"}
     ours, _ = run(**given, method="rap")

@@ -87,7 +87,14 @@ def test_the_shards_are_all_the_tasks_each_once(prepared: Callable[..., Experime
     assert len(set(names)) == 2 * 5
 
 
-@pytest.mark.parametrize("metric", [name for name in METRICS if name != "guards"])  # guards are in every run
+@pytest.mark.parametrize(
+    "metric",
+    [
+        pytest.param(name, marks=() if name == "outside_inside" else pytest.mark.slow)
+        for name in METRICS
+        if name != "guards"  # which are in every run
+    ],
+)
 def test_many_workers_in_any_order_end_with_the_bytes_of_one(
     prepared: Callable[..., Experiment], tmp_path: Path, metric: str
 ) -> None:
@@ -116,6 +123,7 @@ def test_a_shard_done_is_found_done(prepared: Callable[..., Experiment]) -> None
     assert (first.done, first.found, again.done, again.found) == (5, 0, 0, 5)
 
 
+@pytest.mark.slow
 def test_a_corrupt_file_is_computed_again(prepared: Callable[..., Experiment], tmp_path: Path) -> None:
     experiment = prepared()
     work([experiment], Shard(0, 1), Store(experiment.spec.out), unheard)
@@ -313,6 +321,7 @@ def test_what_another_worker_has_claimed_is_left_to_it(prepared: Callable[..., E
         assert not mine.take(experiment.task_id(tasks[0]))
 
 
+@pytest.mark.slow
 def test_a_worker_waits_for_what_others_have_claimed(prepared: Callable[..., Experiment]) -> None:
     experiment = prepared(limit=40)
     store = Store(experiment.spec.out)
