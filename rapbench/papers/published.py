@@ -11,7 +11,7 @@ from rapbench.report.best import LEGEND, marks
 from rapbench.report.formats import Document, Grid, interval, number
 from rapbench.report.paired import Difference
 from rapbench.report.statistics import Estimate
-from rapbench.report.tables import Result, measured_on, reasons
+from rapbench.report.tables import Result, doubts, images, measured_on, origins, reasons
 
 NOT_RUN = "not run"
 """Ours, where it can be computed and was not."""
@@ -91,7 +91,11 @@ def _grid(
             for entry, one in zip(panel.entries, ones, strict=True)
             if not _is_empty(panel, entry)
         ),
-        notes=(provenance(table, panel), *_dropped(panel)),
+        notes=(
+            provenance(table, panel),
+            *doubts(entry.result for entry in panel.entries if entry.result),
+            *_dropped(panel),
+        ),
     )
 
 
@@ -108,7 +112,7 @@ def _line(entry: Entry, one: Paired | None, marked: Mapping[Result, str]) -> tup
     ours = "-" if found.value is None else number(found.value) + marked.get(entry.result, "")
     return (
         *(entry.row.title, published, ours, interval(found.ci_low, found.ci_high), _signed(entry.difference)),
-        *(str(found.n), str(sum(entry.result.dropped.values())), *_paired(one)),
+        *(images(entry.result), str(sum(entry.result.dropped.values())), *_paired(one)),
     )
 
 
@@ -199,7 +203,10 @@ def _record(table: Table, panel: Panel, entry: Entry) -> dict[str, Any]:
         "difference": entry.difference,
         "n": result.estimate.n if result else 0,
         "n_dropped": sum(dropped.values()),
+        "n_missing": result.missing if result else 0,
         "dropped": dropped,
+        "key": computed.get("key"),
+        "origin": origins(result) if result else "",
     }
 
 

@@ -14,7 +14,7 @@ from rapbench.papers.comparison import Entry, Panel
 from rapbench.papers.implied import paragraphs
 from rapbench.papers.published import heading, provenance, unlike
 from rapbench.report.formats import Document, Grid, interval, number
-from rapbench.report.tables import Result, measured_on
+from rapbench.report.tables import Result, measured_on, origins
 from rapbench.results.select import names
 
 NEAR = 0.05
@@ -233,6 +233,8 @@ def _record(table: Table, cell: Swept, place: int) -> dict[str, Any]:
         "published_for": cell.panel.column.part.published_for,
         "same_setting": not unlike(table, cell.panel),
         **{key: getattr(found, key) for key in ("value", "ci_low", "ci_high", "n")},
+        "n_missing": result.missing,
+        "origin": origins(result),
         "distance": reading.distance,
         "near": reading.is_near,
         "closest": place == 0,

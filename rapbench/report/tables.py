@@ -94,7 +94,7 @@ class Result:
             **{key: getattr(self.estimate, key) for key in ("value", "ci_low", "ci_high", "n")},
             "n_dropped": sum(self.dropped.values()),
             "n_missing": self.missing,
-            "origin": " | ".join(map(origin_text, self.origins)),
+            "origin": origins(self),
         }
         return {key: values[key] for key in FIELDS}
 
@@ -244,6 +244,11 @@ def doubts(found: Iterable[Result]) -> tuple[str, ...]:
     origins = dict.fromkeys(origin_text(origin) for result in found for origin in result.origins)
     unfinished = f"not whole: up to {missing} of {whole} images are not computed yet; the same run goes on"
     return (*([unfinished] if missing else []), *([f"computed by {' | '.join(origins)}"] if len(origins) > 1 else []))
+
+
+def origins(result: Result) -> str:
+    """All that computed a number's rows, in a line."""
+    return " | ".join(map(origin_text, result.origins))
 
 
 def origin_text(origin: Mapping[str, str]) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
-from stored import masks, ratios, scored
+from stored import cell, held, masks, ratios, scored
 
 from rapbench.papers import published
 from rapbench.papers.card import table
@@ -75,6 +76,14 @@ def test_the_methods_that_are_asked_for_are_the_rows_in_their_order() -> None:
     assert [row[0] for row in found.grids[0].rows] == ["Random", "LRP α2β1", "RAP"]
     without = document(*cells, methods=("input_gradient",))
     assert line(without.grids[0], "Input*Gradient")["minus RAP"] == ""
+
+
+def test_a_run_that_has_not_ended_is_marked_as_in_every_table() -> None:
+    half = Scored(held=held(replace(cell("rap"), limit=6), ratios([0.2, 0.2, 0.2])))
+    found = document(half)
+    assert line(found.grids[0], "RAP")["n"] == "3 of 6"
+    assert "not whole: up to 3 of 6 images are not computed yet; the same run goes on" in found.grids[0].notes
+    assert (found.records[0]["n"], found.records[0]["n_missing"]) == (3, 3)
 
 
 def test_every_column_is_shown_even_without_results() -> None:
