@@ -13,7 +13,7 @@ from rapbench.core.named import Named
 from rapbench.methods import METHODS
 from rapbench.metrics import METRICS
 from rapbench.metrics.segmentation import THRESHOLDS
-from rapbench.report.tables import Scored
+from rapbench.report.result import Scored
 from rapbench.results.cell import Cell, DatasetIdentity, Identity, MethodIdentity, MetricIdentity, ModelIdentity
 from rapbench.results.store import Held, Incident, Rows
 

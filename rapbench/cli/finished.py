@@ -16,7 +16,7 @@ from rapbench.core.stages import stage
 
 if TYPE_CHECKING:
     from rapbench.cli.failures import Failures
-    from rapbench.report.tables import Result
+    from rapbench.report.result import Result
     from rapbench.results.store import Rows, Store
     from rapbench.run.plan import Experiment
     from rapbench.run.selection import Scan
@@ -180,7 +180,7 @@ def _shares(stages: Mapping[str, float]) -> str:
 
 def collected(experiment: Experiment, store: Store) -> list[Result]:
     """The results of an experiment, in the order of its metrics and methods."""
-    from rapbench.report.tables import results
+    from rapbench.report.result import results
     from rapbench.results.store import Held
 
     found: list[Result] = []

@@ -82,7 +82,8 @@ def table(
 
 def _all(store: Store, asked: Filter, form: Format) -> Document:
     from rapbench.core.errors import DataMissing
-    from rapbench.report.tables import document, results
+    from rapbench.report.result import results
+    from rapbench.report.tables import document
 
     cells = [one for one in store.held() if asked.admits(one.cell) and not one.cell.is_study]
     cells.sort(key=lambda one: _place(one.cell, asked.methods))

@@ -10,7 +10,7 @@ from rapbench.core.catalogue import nearest, parse_call
 from rapbench.core.errors import BadConfig, UnknownName
 from rapbench.papers.card import Column, Part, Row, Table
 from rapbench.report.paired import Difference, difference, holm, pair, resamples_for
-from rapbench.report.tables import Result, Scored
+from rapbench.report.result import Result, Scored
 from rapbench.results.cell import Cell
 from rapbench.results.select import Filter, differing, option
 

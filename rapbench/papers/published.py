@@ -10,8 +10,9 @@ from rapbench.papers.comparison import Entry, Paired, Panel, differences
 from rapbench.report.best import LEGEND, marks
 from rapbench.report.formats import Document, Grid, interval, number
 from rapbench.report.paired import Difference
+from rapbench.report.result import Result, measured_on, origins
 from rapbench.report.statistics import Estimate
-from rapbench.report.tables import Result, doubts, images, measured_on, origins, reasons
+from rapbench.report.tables import doubts, images, reasons
 
 NOT_RUN = "not run"
 """Ours, where it can be computed and was not."""

@@ -10,7 +10,7 @@ from rapbench.papers import comparison, published, sweep
 from rapbench.papers.card import Table, table
 from rapbench.papers.comparison import Panel, compared
 from rapbench.report.formats import Document
-from rapbench.report.tables import Scored
+from rapbench.report.result import Scored
 from rapbench.results.select import Filter
 from rapbench.results.store import Store
 

@@ -14,7 +14,7 @@ from rapbench.papers.comparison import Entry, Panel
 from rapbench.papers.implied import paragraphs
 from rapbench.papers.published import heading, provenance, unlike
 from rapbench.report.formats import Document, Grid, interval, number
-from rapbench.report.tables import Result, measured_on, origins
+from rapbench.report.result import Result, measured_on, origins
 from rapbench.results.select import names
 
 NEAR = 0.05

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from rapbench.core.catalogue import nearest
 from rapbench.core.errors import BadConfig, DataMissing
 from rapbench.report.formats import Document, Grid
-from rapbench.report.tables import Result
+from rapbench.report.result import Result
 
 _DIGITS = 6
 """Significant digits that a file keeps: far below any tolerance, and short enough to read."""

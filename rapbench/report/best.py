@@ -9,7 +9,7 @@ from rapbench.methods import is_control
 from rapbench.report.paired import differs, holm, pair, resamples_for
 
 if TYPE_CHECKING:
-    from rapbench.report.tables import Result
+    from rapbench.report.result import Result
 
 BEST, ALIKE, UNBEATEN = "*", "~", "!"
 _LEVEL = 0.05

@@ -21,8 +21,8 @@ from rapbench.metrics import METRICS
 from rapbench.models import MODELS
 from rapbench.report.figures import GREY, Drawing, bare, called, colour, place, styled
 from rapbench.report.formats import printable
+from rapbench.report.result import measured_on
 from rapbench.report.statistics import sound
-from rapbench.report.tables import measured_on
 from rapbench.results.select import Group, grouped
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import pytest
 from rapbench import cli
 from rapbench.cli.run import run
 from rapbench.methods import METHODS
-from rapbench.report.tables import FIELDS
+from rapbench.report.result import FIELDS
 from rapbench.run.spec import RunSpec
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 
 from rapbench import cli
-from rapbench.report.tables import FIELDS
+from rapbench.report.result import FIELDS
 
 
 class Printed(NamedTuple):

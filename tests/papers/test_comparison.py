@@ -15,7 +15,7 @@ from stored import held, masks, ratios, scored
 from rapbench.core.errors import BadConfig, UnknownName
 from rapbench.papers.card import table
 from rapbench.papers.comparison import Entry, Panel, against, compared, differences
-from rapbench.report.tables import Scored
+from rapbench.report.result import Scored
 from rapbench.results.select import Filter
 from rapbench.results.store import Held, Rows
 

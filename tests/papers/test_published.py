@@ -13,7 +13,7 @@ from rapbench.papers.card import table
 from rapbench.papers.comparison import against, compared
 from rapbench.report.best import LEGEND
 from rapbench.report.formats import Document, Format, Grid, rendered
-from rapbench.report.tables import Scored
+from rapbench.report.result import Scored
 from rapbench.results.select import Filter
 
 TABLE = table("rap2020/table1")

@@ -12,7 +12,7 @@ from rapbench.papers.card import table
 from rapbench.papers.comparison import Panel, compared
 from rapbench.papers.sweep import Swept, swept
 from rapbench.report.formats import Document, Format, rendered
-from rapbench.report.tables import Scored
+from rapbench.report.result import Scored
 from rapbench.results.select import Filter, names
 
 TABLE = table("rap2020/table1")

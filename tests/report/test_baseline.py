@@ -16,7 +16,7 @@ from rapbench.core.errors import BadConfig, DataMissing
 from rapbench.methods import METHODS
 from rapbench.report.baseline import TOLERANCES, Baseline, Number, Tolerance, document
 from rapbench.report.formats import Format, rendered
-from rapbench.report.tables import Result, measured_on
+from rapbench.report.result import Result, measured_on
 from rapbench.results.cell import Cell
 
 TENTH = (Tolerance(absolute=0.1, reason="a test"),)

@@ -11,7 +11,8 @@ from stored import cell, held, masks, ratios
 
 from rapbench.report.best import ALIKE, BEST, LEGEND, UNBEATEN, marks
 from rapbench.report.formats import Format, rendered
-from rapbench.report.tables import Result, document, results
+from rapbench.report.result import Result, results
+from rapbench.report.tables import document
 
 RNG = np.random.default_rng(0)
 NOISE = RNG.normal(size=30)

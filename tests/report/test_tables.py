@@ -16,10 +16,11 @@ from stored import cell, held, ratios
 from rapbench.core.types import Variant
 from rapbench.metrics import METRICS
 from rapbench.metrics.segmentation import THRESHOLDS, Segmentation
-from rapbench.report import tables
+from rapbench.report import result
 from rapbench.report.formats import Format, rendered
+from rapbench.report.result import FIELDS, Scored, results
 from rapbench.report.statistics import Estimate
-from rapbench.report.tables import FIELDS, Scored, document, results, text
+from rapbench.report.tables import document, text
 from rapbench.results.store import Held, Rows
 
 ROWS = pd.DataFrame(
@@ -111,7 +112,7 @@ def test_numbers_are_computed_when_they_are_looked_at_and_only_once(monkeypatch:
         computed.extend(variants)
         return dict.fromkeys(variants, Estimate(value=1.0, ci_low=None, ci_high=None, n=3, n_dropped=0, dropped={}))
 
-    monkeypatch.setattr(tables, "estimates_of", estimates)
+    monkeypatch.setattr(result, "estimates_of", estimates)
     found = results(held(CELL, ROWS))
     assert not computed
     text(found)

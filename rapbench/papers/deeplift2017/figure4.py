@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 from rapbench.metrics.digit_conversion import DigitConversion, Pair, drops
 from rapbench.report.figures import Drawing, bare, called, colour, styled
 from rapbench.report.formats import printable
+from rapbench.report.result import measured_on
 from rapbench.report.statistics import estimate, sound
-from rapbench.report.tables import heading, measured_on
+from rapbench.report.tables import heading
 from rapbench.results.select import Group, grouped
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from rapbench.report.figures import Drawing, bare, colour, styled
 from rapbench.report.formats import printable
-from rapbench.report.tables import measured_on
+from rapbench.report.result import measured_on
 from rapbench.results.select import Group, grouped
 
 if TYPE_CHECKING:
