@@ -26,6 +26,7 @@ from typing import Annotated
 import typer
 from PIL import Image
 
+from rapbench.report.formats import markdown_safe
 from rapbench.results.store import Store, write_whole
 
 PAGES = Path(__file__).resolve().parents[1] / "results"
@@ -87,17 +88,22 @@ def renewed(page: Path, folder: Path, folders: dict[str, str]) -> bool:
         if name not in folders:
             raise NotGiven(f"it needs {name}")
     folder.mkdir(parents=True, exist_ok=True)
-    after = OUTPUT.sub(partial(filled, page=page, folder=folder, environment={**os.environ, **folders}), before)
+    after = OUTPUT.sub(partial(filled, page=page, folder=folder, folders=folders), before)
     if after != before:
         write_whole(page, after.encode())
     return after != before
 
 
-def filled(block: re.Match[str], *, page: Path, folder: Path, environment: dict[str, str]) -> str:
-    """A block of commands with what they print now."""
+def filled(block: re.Match[str], *, page: Path, folder: Path, folders: dict[str, str]) -> str:
+    """A block of commands with what they print now; folders that were given are called by their variables."""
+    environment = {**os.environ, **folders}
     commands = re.sub(r"\\\n\s*", "", block["commands"]).splitlines()
     parts = [shown_of(command, printed(command, folder, environment), page, folder) for command in commands]
-    return f"{block['head']}\n" + "".join(f"{part}\n\n" for part in (*parts, origin(folder)) if part) + block["tail"]
+    text = f"{block['head']}\n" + "".join(f"{part}\n\n" for part in (*parts, origin(folder)) if part) + block["tail"]
+    for name, path in folders.items():
+        for written in (path, markdown_safe(path)):
+            text = text.replace(f"{written}/", f"{markdown_safe(name)}/")
+    return text
 
 
 def printed(command: str, folder: Path, environment: dict[str, str]) -> str:

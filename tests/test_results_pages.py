@@ -87,6 +87,13 @@ def test_a_page_is_left_out_where_its_folder_is_not_given(page: Path) -> None:
     assert page.read_text() != before
 
 
+def test_folders_that_were_given_are_called_by_their_variables(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "printed", lambda command, folder, environment: f"of {environment['WEIGHTS']}/x.npz")
+    page.write_text(PAGE.format(commands='rapbench table --weights "$WEIGHTS/x.npz"'))
+    assert brought_up_to_date(page, "--weights", str(page.parent))[0] == 0
+    assert "\n\nof WEIGHTS/x.npz\n\n" in page.read_text()
+
+
 def test_every_page_with_commands_is_one_of_all() -> None:
     names = {page.stem for page in results.chosen(["all"])}
     shown = {page.stem for page in (ROOT / "results").glob("*.md") if "<!-- output -->" in page.read_text()}

@@ -199,7 +199,7 @@ def _filled(paragraph: str, width: int) -> str:
 
 
 def _markdown(document: Document) -> str:
-    title = [f"# {_pipe_safe(document.title)}"] if document.title else []
+    title = [f"# {markdown_safe(document.title)}"] if document.title else []
     notes, remarks = (list(map(_markdown_prose, paragraphs)) for paragraphs in (document.notes, document.remarks))
     return "\n\n".join([*title, *notes, *map(_markdown_grid, document.grids), *remarks])
 
@@ -207,15 +207,15 @@ def _markdown(document: Document) -> str:
 def _markdown_grid(grid: Grid) -> str:
     rule = ["---", *["---:"] * (len(grid.header) - 1)]
     rows = [grid.header, rule, *grid.rows]
-    lines = [f"| {' | '.join(map(_pipe_safe, row))} |" for row in rows]
-    return "\n\n".join([f"**{_pipe_safe(grid.title)}**", "\n".join(lines), *map(_markdown_prose, grid.notes)])
+    lines = [f"| {' | '.join(map(markdown_safe, row))} |" for row in rows]
+    return "\n\n".join([f"**{markdown_safe(grid.title)}**", "\n".join(lines), *map(_markdown_prose, grid.notes)])
 
 
 def _markdown_prose(text: str) -> str:
-    return _prose(text, _pipe_safe, "`{}`".format)
+    return _prose(text, markdown_safe, "`{}`".format)
 
 
-def _pipe_safe(text: str) -> str:
+def markdown_safe(text: str) -> str:
     """Text that Markdown shows as it is."""
     return re.sub(r"([\\|*_~$<\[\]`]|&(?=[#a-zA-Z]))", r"\\\1", text)
 
