@@ -212,7 +212,8 @@ def _means(statistics: NDArray[np.float64], times: NDArray[np.uint8]) -> NDArray
         for start in range(0, len(times), size):
             means[start : start + size] = times[start : start + size].astype(np.float64) @ (statistics - center)
     shifted: NDArray[np.float64] = center + means / n
-    return shifted
+    rounding = 8 * np.finfo(np.float64).eps * np.abs(center)
+    return np.where(np.abs(shifted) < rounding, 0, shifted)  # a resample without the few images that are not 0
 
 
 @cache

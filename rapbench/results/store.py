@@ -33,7 +33,7 @@ from rapbench.results.seal import sealed, unsealed
 
 Columns = Mapping[str, NDArray[Any]]
 _LOG = logging.getLogger(__name__)
-_READERS = 4
+_READERS = 2
 """Threads that read the files of a cell."""
 _NAME = re.compile(r"(\d{7,18})-(\d{7,18})-([0-9a-f]{8})")
 _READING = (OSError, ValueError, TypeError, LookupError, RecursionError, AttributeError, pa.ArrowException)
@@ -300,6 +300,11 @@ def _opened(path: Path, cell: Cell, columns: Sequence[str] | None) -> _Opened | 
         return None
 
 
+_LIST = pa.list_(pa.int64()).id
+_WIDTHS = (pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64())
+_NUMBERS = {kind.id for kind in (pa.bool_(), *_WIDTHS, pa.float16(), pa.float32(), pa.float64())}
+
+
 def _is_whole(opened: _Opened) -> bool:
     """Whether every position of a block has rows, or could not be read."""
     block, table = opened.file.block, opened.table
@@ -309,9 +314,8 @@ def _is_whole(opened: _Opened) -> bool:
 
 def _is_numeric(column: pa.Field) -> bool:
     """Whether a column holds numbers, or vectors of them; ids are text."""
-    kind = column.type.value_type if pa.types.is_list(column.type) else column.type
-    numeric = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
-    return bool(numeric or column.name == "id")
+    kind = column.type
+    return column.name == "id" or (kind.value_type if kind.id == _LIST else kind).id in _NUMBERS
 
 
 def _digits(content: bytes) -> str:

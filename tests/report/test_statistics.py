@@ -163,6 +163,11 @@ def test_a_ratio_without_a_denominator_has_no_value_and_no_warning():
     assert (result.value, result.ci_low, result.ci_high, result.n) == (None, None, None, 2)
 
 
+def test_a_resample_of_nothing_but_zeros_has_the_mean_zero():
+    values = [0.0] * 39 + [0.68]
+    assert estimate(MEAN, pd.DataFrame({"a": values, "b": values}), seed=0).ci_low == 0
+
+
 def test_an_interval_with_an_infinite_end_is_none():
     result = estimate(RATIO, pd.DataFrame({"a": [1.0, 1.0], "b": [0.0, 1.0]}), seed=0)
     assert (result.value, result.ci_low, result.ci_high) == (2, None, None)
