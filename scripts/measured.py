@@ -13,13 +13,14 @@ from torchvision.models import get_model
 
 from rapbench.core.catalogue import Catalogue, parse_call
 from rapbench.core.types import Batch, Explained, Method, Network
+from rapbench.methods import METHODS, is_control
 from rapbench.run.scorer import layout
 
 STEPS = 5
 """Points or samples of the methods that take many gradients; their cost is given per step."""
 PER_STEP = {"integrated_gradients": "steps", "smooth_grad": "samples", "smooth_grad_squared": "samples"}
 PATTERNED = {"pattern_net", "pattern_attribution", "pattern_attribution_a"}
-FREE = {"random", "center", "edge", "all_background", "all_foreground"}
+FREE = {"maps", *filter(is_control, METHODS)}
 
 
 def seconds(function: Callable[[], object], device: str) -> float:

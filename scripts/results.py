@@ -26,8 +26,9 @@ from typing import Annotated
 import typer
 from PIL import Image
 
+from rapbench.core.writing import write_whole
 from rapbench.report.formats import markdown_safe
-from rapbench.results.store import Store, write_whole
+from rapbench.results.store import Store
 
 PAGES = Path(__file__).resolve().parents[1] / "results"
 WIDTH = 1400

@@ -57,9 +57,9 @@ def _stopped(number: int, _: object) -> None:
 
 
 def _failed(message: str) -> int:
-    line = " ".join(message.split())
-    shown = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in line)  # a name may hold escape codes
-    sys.stderr.write(f"rapbench: {shown}\n")
+    from rapbench.report.formats import printable
+
+    sys.stderr.write(f"rapbench: {printable(' '.join(message.split()))}\n")  # a name may hold escape codes
     return 2
 
 

@@ -35,9 +35,10 @@ def check(
     number better than the baseline's differs as well: the file is updated knowingly, or not at all.
     """
     from rapbench.cli.finished import finished
+    from rapbench.core.writing import write_whole
     from rapbench.report.baseline import Baseline, document
     from rapbench.report.formats import rendered
-    from rapbench.results.store import Store, write_whole
+    from rapbench.results.store import Store
     from rapbench.run.resolve import prepare
     from rapbench.run.spec import read_parts
 

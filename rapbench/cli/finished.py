@@ -64,6 +64,7 @@ class Finished:
 
     def text(self) -> str:
         """It as a terminal shows it."""
+        from rapbench.report.formats import printable
         from rapbench.report.tables import text
 
         out = self.experiment.spec.out
@@ -86,7 +87,8 @@ class Finished:
                 for method, distance in self.residuals.items()
             ),
         ]
-        return "\n".join(filter(None, lines)) + (f"\n\n{text(self.results)}" if self.results else "")
+        told = "\n".join(map(printable, filter(None, lines)))
+        return f"{told}\n\n{text(self.results)}" if self.results else told
 
     def _foreign(self) -> str:
         """That rows which were found are of other code or libraries; empty where none are."""

@@ -214,7 +214,8 @@ def _work(experiments: Mapping[str, Experiment], shard: str, *, as_json: bool) -
     ahead: Counter[str] = Counter()
     total = 0
     for experiment in experiments.values():
-        tasks = [task for task in share.of(experiment.tasks()) if experiment.is_pending(task, store)]
+        own = set(map(experiment.task_id, share.of(experiment.tasks())))
+        tasks = [task for task in experiment.pending(store) if experiment.task_id(task) in own]
         ahead.update(work_of(experiment, tasks))
         total += sum(map(experiment.num_images, tasks))
     with ProgressBar(total, unit(next(iter(experiments.values()))), ahead) as progress:

@@ -54,9 +54,9 @@ def show(
     for text in images:
         refuse_unknown(text)
 
+    from rapbench.core.writing import write_whole
     from rapbench.report.figures import form_of, label, rendered
     from rapbench.report.heatmaps import heatmaps
-    from rapbench.results.store import write_whole
     from rapbench.run import resolve
 
     form = form_of(to)

@@ -23,7 +23,7 @@ def note(rows: Rows, experiment: Experiment) -> None:
     Raises:
         BadData: none could.
     """
-    from rapbench.results.store import write_whole
+    from rapbench.core.writing import write_whole
 
     if not (found := _skipped(rows)):
         return

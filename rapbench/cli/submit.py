@@ -117,7 +117,7 @@ def _copy(config: Path, folder: Path) -> Path:
 
 def _make(folder: Path, config: Path | None) -> None:
     """The folder, with its copy of the config."""
-    from rapbench.results.store import write_whole
+    from rapbench.core.writing import write_whole
 
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
 from rapbench.core.cache import cache_folder
+from rapbench.core.errors import BadConfig
+from rapbench.core.writing import write_whole
 
 _READERS = 8
 Stamp = tuple[int, int]
@@ -77,8 +78,5 @@ def _remember(memory: Path, paths: Sequence[Path], stamps: Sequence[Stamp | None
         for path, stamp, digest in zip(paths, stamps, found, strict=True)
         if stamp and digest != "missing"
     }
-    with suppress(OSError):
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=memory.parent, delete=False) as file:
-            json.dump(note, file)
-        Path(file.name).replace(memory)
+    with suppress(BadConfig):
+        write_whole(memory, json.dumps(note).encode())

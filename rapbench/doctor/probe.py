@@ -1,4 +1,4 @@
-"""What a run will cost, from explaining and scoring one batch."""
+"""What a run will cost, from a few images."""
 
 from __future__ import annotations
 

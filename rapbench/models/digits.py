@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -17,6 +16,7 @@ from rapbench.core.cache import cache_folder, refuse_unwritable
 from rapbench.core.errors import BadConfig, BadWeights
 from rapbench.core.stages import advance, stage
 from rapbench.core.types import Classifier, Training
+from rapbench.core.writing import write_whole
 from rapbench.models.checkpoint import fitted, read_state, state_digest
 from rapbench.models.zoo import Architecture
 
@@ -109,7 +109,7 @@ def trained(images: Tensor, labels: Tensor) -> nn.Module:
         return _cached(file)
     refuse_unwritable(file.parent, "name another folder in RAPBENCH_CACHE")
     module = _train(images, labels)
-    _save(module, file)
+    write_whole(file, save(module.state_dict(), {"digest": state_digest(module)}))
     return module
 
 
@@ -123,12 +123,6 @@ def _cached(file: Path) -> nn.Module:
     if state_digest(module) != digest:
         raise BadWeights(f"the cached weights {file} are not those that were saved: delete it to train again")
     return module.eval()
-
-
-def _save(module: nn.Module, file: Path) -> None:
-    part = file.with_name(f"{file.name}.{os.getpid()}")
-    save_file(module.state_dict(), part, metadata={"digest": state_digest(module)})
-    part.replace(file)
 
 
 def _train(images: Tensor, labels: Tensor) -> nn.Module:

@@ -15,9 +15,9 @@ from matplotlib import style
 
 from rapbench.core.catalogue import Call, Catalogue, Entry, parse_call
 from rapbench.core.errors import BadConfig
+from rapbench.core.writing import write_whole
 from rapbench.methods import METHODS, is_control
 from rapbench.report.formats import field_safe, printable
-from rapbench.results.store import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,13 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import re
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -27,7 +24,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from rapbench.core.errors import BadConfig, SpecMismatch
+from rapbench.core.errors import SpecMismatch
+from rapbench.core.writing import write_whole
 from rapbench.results.cell import Cell
 from rapbench.results.seal import sealed, unsealed
 
@@ -196,8 +194,7 @@ class Store:
             if cell is None or cell.folder != path.parent.name:
                 _LOG.warning("left out: %s is damaged or another's; the run that wrote it restores it", path)
                 continue
-            stops = [int(match[2]) for file in path.parent.iterdir() if (match := _NAME.fullmatch(file.stem))]
-            yield Held(cell=replace(cell, limit=max([cell.limit, *stops])), read=partial(self._all_rows, cell))
+            yield Held(cell=cell, read=partial(self._all_rows, cell))
 
     def _all_rows(self, cell: Cell) -> Rows:
         """All rows that the folder holds of a cell, in order."""
@@ -331,26 +328,3 @@ def _rows(opened: Sequence[_Opened]) -> Rows:
         raise SpecMismatch(f"the files in {folder} hold different columns; move it away, and run again") from error
     origins = {json.dumps(one.file.origin, sort_keys=True): one.file.origin for one in opened}
     return Rows(frame, tuple(entry for one in opened for entry in one.file.incidents), tuple(origins.values()))
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file so that it exists with all its content or not at all.
-
-    Raises:
-        BadConfig: it cannot be written.
-    """
-    temporary = path.with_name(f".{uuid.uuid4().hex}")  # nobody else's, wherever other writers run
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise BadConfig(
-            f"cannot write {path}: {error.strerror}; what is done is kept, choose another folder"
-        ) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)

@@ -19,8 +19,9 @@ from rapbench.core.errors import BadConfig, last_line
 from rapbench.core.named import Named
 from rapbench.core.stages import stage
 from rapbench.core.types import Explained, Method, Metric
+from rapbench.core.writing import write_whole
 from rapbench.results.claims import Claims
-from rapbench.results.store import Block, Store, write_whole
+from rapbench.results.store import Block, Store
 from rapbench.run.explainer import Classified, Explainer
 from rapbench.run.lent import copied, leaving_no_trace
 from rapbench.run.plan import BLOCK_SIZE, Experiment, Study, Task

@@ -17,13 +17,13 @@ from rapbench.core.cache import refuse_unwritable
 from rapbench.core.errors import BadConfig, SpecMismatch
 from rapbench.core.paths import stem_of
 from rapbench.core.types import Classifier, Dataset
+from rapbench.core.writing import write_whole
 from rapbench.datasets.scenes import Scenes
 from rapbench.methods.signals.directions import weighted_layers
 from rapbench.methods.signals.moments import Moments, observed
 from rapbench.methods.signals.patterns import Patterns
 from rapbench.relprop.layers import Weighted
 from rapbench.relprop.tracing.trace import trace
-from rapbench.results.store import write_whole
 from rapbench.run.reading import Images, cut, inputs
 
 _LOG = logging.getLogger(__name__)

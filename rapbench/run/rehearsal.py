@@ -11,10 +11,10 @@ from tempfile import TemporaryDirectory
 
 from rapbench.core.cache import cache_folder
 from rapbench.core.types import Classifier, Dataset
+from rapbench.core.writing import write_whole
 from rapbench.methods.signals.directions import weight_direction, weighted_layers
 from rapbench.methods.signals.patterns import REGIMES, Patterns, digests
 from rapbench.relprop.tracing.trace import trace
-from rapbench.results.store import write_whole
 from rapbench.run import resolve
 from rapbench.run.fit import fitted_already
 from rapbench.run.plan import Experiment

@@ -16,9 +16,9 @@ from torch import Tensor
 from rapbench.core.errors import BadConfig
 from rapbench.core.paths import stem_of
 from rapbench.core.types import Sample
+from rapbench.core.writing import write_whole
 from rapbench.results.claims import Claims
 from rapbench.results.seal import sealed, unsealed
-from rapbench.results.store import write_whole
 from rapbench.run.engine import Progress
 from rapbench.run.explainer import Explainer
 from rapbench.run.plan import Experiment, blocks, candidates

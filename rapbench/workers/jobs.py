@@ -11,8 +11,8 @@ from pathlib import Path
 
 from rapbench.core.catalogue import parse_call
 from rapbench.core.errors import BadConfig, RapbenchError
+from rapbench.core.writing import write_whole
 from rapbench.results.notes import Count, readable_notes
-from rapbench.results.store import write_whole
 from rapbench.workers import SCHEDULERS
 from rapbench.workers.scheduler import Job, Scheduler
 

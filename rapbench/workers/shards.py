@@ -13,9 +13,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rapbench.core.errors import BadConfig, RapbenchError
+from rapbench.core.writing import write_whole
 from rapbench.results.claims import LEASE_SECONDS, Claims
 from rapbench.results.notes import readable_notes
-from rapbench.results.store import Store, write_whole
+from rapbench.results.store import Store
 from rapbench.run.engine import Fault, Progress, execute
 from rapbench.run.plan import Experiment, Task
 from rapbench.workers.notes import Failure, Plan, PlannedTask

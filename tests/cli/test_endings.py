@@ -97,6 +97,13 @@ def test_images_that_cannot_be_read_are_named(run: Run) -> None:
     assert file.read_text().splitlines() == ["id,reason", *named]
 
 
+def test_a_name_that_is_a_command_to_the_terminal_is_shown(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("doubles.Squares.ids", ("a", "\x1b[31mred", "c"))
+    done = run("--method", "random", "--metric", "segmentation", dataset="doubles:Squares(count=3, unreadable_every=2)")
+    assert "skipped: \\x1b[31mred, all named in" in done.out
+    assert "\x1b" not in done.out
+
+
 def test_a_run_of_which_no_image_can_be_read_is_refused_in_one_line(run: Run) -> None:
     given = ("--method", "random", "--metric", "segmentation", "--limit", "2")
     done = run(*given, dataset="doubles:Unreadable")

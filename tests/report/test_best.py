@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 
 import numpy as np
 import pytest
@@ -112,17 +111,3 @@ def test_people_read_marks_with_their_legend_and_files_hold_numbers() -> None:
 
 def test_tables_without_marks_have_no_legend() -> None:
     assert document(results(held(cell("rap"), ratios([0.5, 0.6]))), Format.TEXT).remarks == ()
-
-
-@pytest.mark.slow
-def test_marks_of_ten_thousand_images_cost_a_second_or_two() -> None:
-    rng = np.random.default_rng(0)
-    names = ("rap", "lrp_a1b0", "lrp_a2b1", "input_gradient", "guided_backprop", "random", "center", "edge", "gradient")
-    counts = [masks(zero=rng.integers(0, 9999, (10_000, 4))) for _ in names]  # type: ignore[arg-type]
-    cells = [held(cell(name, metric="segmentation"), rows) for name, rows in zip(names, counts, strict=True)]
-    found = [result for one in cells for result in results(one)]
-    document(found, Format.TEXT)
-    values = [result for result in found if result.variant == "miou@paper"]
-    start = time.process_time()
-    marks(values)
-    assert time.process_time() - start < 5  # a quarter of a second on a quiet core

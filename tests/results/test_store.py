@@ -159,6 +159,10 @@ def test_a_folder_tells_how_many_images_its_run_asked_for(store: Store) -> None:
     write(store, replace(OWN, limit=20), SECOND)
     (held,) = store.held()
     assert held.cell.limit == 20
+    stray = next((store.root / OWN.folder).glob("*.parquet"))
+    shutil.copy(stray, stray.with_name(f"0000000-9999999{stray.name[-17:]}"))
+    (held,) = store.held()
+    assert held.cell.limit == 20
 
 
 def test_rows_tell_what_computed_them(store: Store) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rapbench.core.errors import BadConfig
-from rapbench.results.store import write_whole
+from rapbench.core.writing import write_whole
 
 
 def test_a_file_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
