@@ -271,7 +271,7 @@ def _spec(path: Path) -> Cell | None:
 
 
 def _all_opened(paths: Sequence[Path], cell: Cell, columns: Sequence[str] | None) -> list[_Opened | None]:
-    """Each file of a cell; several at once where there are many, since most of the time is waiting."""
+    """Each file of a cell; where there are several, one is unpacked while the next is read."""
     opened = partial(_opened, cell=cell, columns=columns)
     if len(paths) < _READERS:
         return [*map(opened, paths)]
