@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from rude import DEEDS, RETURNED
@@ -13,6 +15,7 @@ from rude import DEEDS, RETURNED
 from rapbench.core.errors import BadConfig
 from rapbench.results.store import Store
 from rapbench.run.engine import Fault, execute
+from rapbench.run.lent import leaving_no_trace
 from rapbench.run.plan import Task
 from rapbench.run.resolve import prepare
 from rapbench.run.spec import RunSpec
@@ -20,7 +23,7 @@ from rapbench.run.spec import RunSpec
 
 @pytest.fixture
 def ran(tmp_path: Path) -> Callable[..., tuple[dict[str, list[float]], list[str]]]:
-    """The sums of the maps that a run stored by method, and what failed, ."""
+    """The sums of the maps that a run stored by method, and what failed."""
 
     def run(method: str, metric: str = "outside_inside", **options: Any) -> tuple[dict[str, list[float]], list[str]]:
         defaults = {"model": "doubles:tiny", "weights": "random", "dataset": "doubles:Squares", "device": "cpu"}
@@ -92,3 +95,18 @@ def test_without_anyone_told_a_failure_is_raised_as_it_is(ran: Any, tmp_path: Pa
     experiment = prepare(RunSpec.read(None, {**given, "method": "rude:Rude(returns=one map)", "out": tmp_path}))
     with pytest.raises(BadConfig, match="returns"):
         execute(experiment, experiment.tasks(), Store(tmp_path), lambda count: None)
+
+
+def test_the_global_generators_are_afterwards_as_before() -> None:
+    def states() -> list[object]:
+        return [torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate()]  # noqa: NPY002
+
+    before = states()
+    with (
+        pytest.raises(BadConfig, match="draws from the global generator of torch"),
+        leaving_no_trace(torch.device("cpu")),
+    ):
+        torch.rand(3)
+        np.random.rand()  # noqa: NPY002
+        random.random()
+    assert states() == before
