@@ -101,12 +101,13 @@ def test_the_global_generators_are_afterwards_as_before() -> None:
     def states() -> list[object]:
         return [torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate()]  # noqa: NPY002
 
+    def draw() -> None:
+        with leaving_no_trace(torch.device("cpu")):
+            torch.rand(3)
+            np.random.rand()  # noqa: NPY002
+            random.random()
+
     before = states()
-    with (
-        pytest.raises(BadConfig, match="draws from the global generator of torch"),
-        leaving_no_trace(torch.device("cpu")),
-    ):
-        torch.rand(3)
-        np.random.rand()  # noqa: NPY002
-        random.random()
+    with pytest.raises(BadConfig, match="draws from the global generator of torch"):
+        draw()
     assert states() == before
