@@ -76,3 +76,10 @@ def test_in_a_log_a_long_stage_has_a_line_and_short_ones_none(
 def test_nobody_need_listen() -> None:
     with stage("alone"):
         advance(1)
+
+
+def test_a_stage_that_did_more_than_was_expected_takes_no_time_from_others() -> None:
+    ahead = Ahead({"reading": 2, "scoring": 10})
+    ahead.measured("reading", 5, 5.0)
+    ahead.measured("scoring", 1, 1.0)
+    assert ahead.seconds() == 9
