@@ -10,6 +10,7 @@ from torch.nn import functional
 from torchvision.models.mobilenetv2 import MobileNetV2
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 from torchvision.models.squeezenet import Fire
+from torchvision.models.vision_transformer import VisionTransformer
 
 
 def vgg() -> nn.Module:
@@ -98,6 +99,20 @@ def depthwise() -> nn.Module:
     return _lively(net)
 
 
+def transformer() -> nn.Module:
+    """A vision transformer: a class token, two blocks of two heads, GELU, layer norms; 4 x 4 patches of 32 pixels."""
+    net = VisionTransformer(32, 8, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=24, num_classes=5)
+    for parameter in net.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    return net
+
+
+ATTENTION = (
+    *("raw_attention", "attention_rollout", "attention_grad_cam", "chefer_lrp", "partial_lrp", "chefer_attention"),
+    "legrad",
+)
+"""Methods that look at attention, and refuse networks that have none."""
+
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "vgg": vgg,
     "bottleneck": bottleneck,
@@ -113,7 +128,7 @@ def network(name: str) -> nn.Module:
     """A network in float64 and evaluation mode, the same on every call."""
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        return NETWORKS[name]().double().eval()
+        return (NETWORKS | {"transformer": transformer})[name]().double().eval()
 
 
 def images(count: int = 3) -> Tensor:

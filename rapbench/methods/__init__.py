@@ -16,13 +16,19 @@ METHODS = Catalogue(
         "lrp_z_beta": Entry("rapbench.methods.lrp:LRPZBeta", "z+ in hidden layers, z-beta at pixels"),
         "lrp_w_square": Entry("rapbench.methods.lrp:LRPWSquare", "LRP, w-square rule (Montavon et al. 2017)"),
         "lrp_flat": Entry("rapbench.methods.lrp:LRPFlat", "LRP, flat rule (Lapuschkin et al. 2017)"),
-        "lrp_epsilon_plus": Entry("rapbench.methods.lrp:LRPEpsilonPlus", "epsilon in dense layers, z+ in convolutions"),
-        "lrp_epsilon_plus_flat": Entry("rapbench.methods.lrp:LRPEpsilonPlusFlat", "the same, flat at pixels"),
+        "lrp_epsilon_plus": Entry(
+            "rapbench.methods.lrp_composites:LRPEpsilonPlus", "epsilon in dense layers, z+ in convolutions"
+        ),
+        "lrp_epsilon_plus_flat": Entry(
+            "rapbench.methods.lrp_composites:LRPEpsilonPlusFlat", "the same, flat at pixels"
+        ),
         "lrp_epsilon_gamma_box": Entry(
-            "rapbench.methods.lrp:LRPEpsilonGammaBox",
+            "rapbench.methods.lrp_composites:LRPEpsilonGammaBox",
             "epsilon in dense layers, gamma in convolutions, z-beta at pixels",
         ),
-        "deep_taylor": Entry("rapbench.methods.lrp:DeepTaylor", "deep Taylor decomposition (Montavon et al. 2017)"),
+        "deep_taylor": Entry(
+            "rapbench.methods.lrp_composites:DeepTaylor", "deep Taylor decomposition (Montavon et al. 2017)"
+        ),
         "deeplift_rescale": Entry(
             "rapbench.methods.deeplift:DeepLiftRescale", "DeepLIFT, Rescale rule (Shrikumar et al. 2017)"
         ),
@@ -56,6 +62,26 @@ METHODS = Catalogue(
         ),
         "grad_cam": Entry("rapbench.methods.cam:GradCam", "class activation map (Selvaraju et al. 2017)"),
         "guided_grad_cam": Entry("rapbench.methods.cam:GuidedGradCam", "Grad-CAM times Guided Backprop"),
+        "raw_attention": Entry("rapbench.methods.attention:RawAttention", "what the class token attends to at last"),
+        "attention_rollout": Entry(
+            "rapbench.methods.attention:AttentionRollout", "attention through all blocks (Abnar and Zuidema 2020)"
+        ),
+        "attention_grad_cam": Entry(
+            "rapbench.methods.attention:AttentionGradCam", "attention weighed by gradients (Chefer et al. 2021, CVPR)"
+        ),
+        "chefer_lrp": Entry(
+            "rapbench.methods.attention:CheferLRP", "relevance of attention, rolled out (Chefer et al. 2021, CVPR)"
+        ),
+        "partial_lrp": Entry(
+            "rapbench.methods.attention:PartialLRP", "relevance of the last block's attention (Voita et al. 2019)"
+        ),
+        "chefer_attention": Entry(
+            "rapbench.methods.attention:CheferAttention",
+            "attention times gradients, rolled out (Chefer et al. 2021, ICCV)",
+        ),
+        "legrad": Entry("rapbench.methods.attention:LeGrad", "gradients of attention (Bousselham et al. 2025)"),
+        "attn_lrp": Entry("rapbench.methods.attention_lrp:AttnLRP", "AttnLRP (Achtibat et al. 2024)"),
+        "cp_lrp": Entry("rapbench.methods.attention_lrp:CPLRP", "LRP that holds attention constant (Ali et al. 2022)"),
         "maps": Entry("rapbench.methods.maps:Maps", "maps that were made elsewhere, from files"),
         "random": Entry("rapbench.methods.control:Random", "control: normal noise, seeded per image"),
         "center": Entry("rapbench.methods.control:Center", "control: a square around the image's centre"),

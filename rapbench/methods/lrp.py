@@ -25,10 +25,13 @@ from rapbench.relprop.layers import (
     Dense,
     Gated,
     Identity,
+    MatrixProduct,
     MaxPool,
     Norm,
+    Product,
     Rearrange,
     Rectifier,
+    Softmax,
 )
 from rapbench.relprop.rules import (
     AlphaBeta,
@@ -41,8 +44,11 @@ from rapbench.relprop.rules import (
     Pass,
     Proportional,
     Route,
+    Taylor,
+    Uniform,
     WSquare,
     ZBeta,
+    Zeros,
 )
 
 
@@ -59,11 +65,11 @@ class LRP:
             dense rule counts the bias and by 'identity' elsewhere; 'identity' passes relevance unchanged; 'rule' is
             LRP-0 on its affine map. Folding is the default because only it leaves the method what it is on the same
             function written without batch norm.
-        gate: what the factors of a product get of which one is a gate, as in squeeze-and-excitation: the 'signal' takes
-            all, or each takes 'half'.
+        gate: what the factors of a product get of which one is a gate, as in squeeze-and-excitation, or attention: the
+            'signal', or the values, takes all, or each takes 'half'. Other products always halve.
 
-    Source: Arras et al. 2017, gates that take nothing; Ali et al. 2022, deviations held constant; Achtibat et al. 2024,
-        halves, and normalisations that pass relevance on.
+    Source: Arras et al. 2017, gates that take nothing; Ali et al. 2022, attention and deviations held constant;
+        Achtibat et al. 2024, halves, and normalisations that pass relevance on.
     """
 
     title: ClassVar[str]
@@ -100,7 +106,7 @@ class LRP:
             self.batch_norm == "fold" and isinstance(self.dense_rule(), Epsilon | Gamma)
         )
         scaled: Rule = Epsilon() if affine else Pass()
-        shares = Proportional("share" if self.conserves else "drop")
+        zeros: Zeros = "share" if self.conserves else "drop"
         return Composite(
             first=self.pixel_rule(),
             table=(
@@ -108,13 +114,16 @@ class LRP:
                 (Dense, self.dense_rule()),
                 *((kind, scaled) for kind in (BatchNorm, Affine, Norm)),
                 (Gated, Halve() if self.gate == "half" else Pass()),
+                (Product, Halve()),
+                (MatrixProduct, Uniform(zeros)),
+                (Softmax, Pass() if self.conserves else Taylor()),
                 *((kind, Pass()) for kind in (Rectifier, Activation)),
                 (Identity, Pass()),
                 (MaxPool, Route()),
                 (Rearrange, Route()),
                 (Concatenate, Route()),
-                (AveragePool, shares),
-                (Add, shares),
+                (AveragePool, Proportional(zeros)),
+                (Add, Proportional(zeros)),
             ),
         )
 
@@ -317,83 +326,3 @@ class LRPFlat(LRP):
 
     def convolution_rule(self) -> Rule:
         return Flat()
-
-
-@dataclass(frozen=True, kw_only=True)
-class LRPEpsilonPlus(LRP):
-    """The ε rule in dense layers, z+ in convolutions.
-
-    Attributes:
-        epsilon: stabiliser of the denominators of dense layers.
-
-    Source: Kohlbrenner et al. 2020, Section III.
-    """
-
-    title: ClassVar[str] = "LRP ε z+"
-
-    epsilon: NonNegative = 1e-6
-
-    def convolution_rule(self) -> Rule:
-        return AlphaBeta(1, 0)
-
-    def dense_rule(self) -> Rule:
-        return Epsilon(self.epsilon)
-
-
-@dataclass(frozen=True, kw_only=True)
-class LRPEpsilonPlusFlat(LRPEpsilonPlus):
-    """The ε rule in dense layers, z+ in convolutions, the flat rule at pixels.
-
-    Source: Kohlbrenner et al. 2020, Section III.
-    """
-
-    title: ClassVar[str] = "LRP ε z+ flat"
-
-    def pixel_rule(self) -> Rule | None:
-        return Flat()
-
-
-@dataclass(frozen=True, kw_only=True)
-class LRPEpsilonGammaBox(LRP):
-    """The ε rule in dense layers, γ in convolutions, z^β at pixels.
-
-    Attributes:
-        epsilon: stabiliser of the denominators of dense layers.
-        gamma: how much more positive weights count in convolutions.
-        low: least value a pixel can have, in network-input units; each image's own minimum by default.
-        high: greatest value a pixel can have; each image's own maximum by default.
-
-    Source: Montavon et al. 2019, Section 10.3.
-    """
-
-    title: ClassVar[str] = "LRP ε γ box"
-
-    epsilon: NonNegative = 1e-6
-    gamma: NonNegative = 0.25
-    low: float | None = None
-    high: float | None = None
-
-    def convolution_rule(self) -> Rule:
-        return Gamma(self.gamma)
-
-    def dense_rule(self) -> Rule:
-        return Epsilon(self.epsilon)
-
-    def pixel_rule(self) -> Rule | None:
-        return ZBeta(self.low, self.high)
-
-
-@dataclass(frozen=True, kw_only=True)
-class DeepTaylor(LRPZBeta):
-    """Deep Taylor decomposition: z+ in hidden layers, z^β at pixels, from max(logit, 0).
-
-    Source: Montavon et al. 2017, Sections 4 and 5.
-    """
-
-    title: ClassVar[str] = "Deep Taylor"
-
-    def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
-        return super().__call__(model, x, target, seeds=seeds).clamp(min=0)
-
-    def total(self, logits: Callable[[Tensor], Tensor], x: Tensor, target: Tensor) -> None:
-        """None: negative shares, as additions give them, are cut off."""

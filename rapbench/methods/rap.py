@@ -26,16 +26,8 @@ from rapbench.relprop.layers import (
     Rectifier,
     Weighted,
 )
-from rapbench.relprop.rules import (
-    Pass,
-    PassNonzero,
-    Proportional,
-    RAPFirst,
-    RAPHidden,
-    Route,
-    Routing,
-    ZBeta,
-)
+from rapbench.relprop.rap_rules import PassNonzero, RAPFirst, RAPHidden, Routing
+from rapbench.relprop.rules import Pass, Proportional, Route, ZBeta
 
 
 @dataclass(frozen=True, kw_only=True)

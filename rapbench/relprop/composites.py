@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from rapbench.core.errors import UnsupportedLayer
 from rapbench.relprop.graph import Graph, Rule
-from rapbench.relprop.layers import Attention, Layer, Norm, Product, Quotient, Softmax
+from rapbench.relprop.layers import Layer, MatrixProduct, Norm, Product, Quotient, Softmax
 
 _REASONS: dict[type[Layer], str] = {
-    Attention: "both of its factors depend on the image, as in attention",
+    MatrixProduct: "both of its factors depend on the image, as in attention",
     Softmax: "it weighs values against each other, as attention does",
     Product: "neither of its factors is a gate",
     Quotient: "its divisor is no deviation",

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from rapbench.relprop.layers import (
     Add,
+    Attended,
     AveragePool,
     BatchNorm,
     Concatenate,
@@ -137,6 +138,21 @@ class Graph(nn.Module):
         values[self.output] = _rounded(values[self.output], kept)
         return values
 
+    def continued(self, values: Sequence[Any], position: int, value: Tensor) -> Tensor | None:
+        """The logits for another value of one layer, what does not depend on it being as it was; None if they do not.
+
+        Args:
+            values: of every layer in a forward pass.
+            position: the layer's.
+            value: what it shall be instead.
+        """
+        changed: dict[int, Any] = {position: value}
+        for n in range(position + 1, len(self.layers)):
+            sources = (*self.layers[n].inputs, *self.layers[n].sizes)
+            if changed.keys() & {*sources}:
+                changed[n] = self.layers[n].function(*(changed.get(i, values[i]) for i in sources))
+        return changed.get(self.output)
+
     def _nonnegative(self) -> tuple[bool, ...]:
         """Which values are known to be >= 0, from the kinds of layer alone."""
         known: list[bool] = []
@@ -204,10 +220,10 @@ class Graph(nn.Module):
         return Graph(layers, self.output)
 
     def held(self) -> Graph:
-        """The same network whose gates are held constant: relevance goes to the signals alone."""
+        """The same network whose gates and attention are held constant: relevance goes to signals and values alone."""
         layers = [
             replace(layer, inputs=layer.inputs[:1], sizes=(*layer.inputs[1:], *layer.sizes))
-            if isinstance(layer, Gated)
+            if isinstance(layer, Gated | Attended)
             else layer
             for layer in self.layers
         ]
@@ -309,13 +325,38 @@ def propagate(graph: Graph, rules: Mapping[int, Rule], x: Tensor, target: Tensor
 
     Source: Bach et al. 2015, Eq. 2.
     """
+    relevance = x
+    for _, relevance in _walked(graph, rules, x, lambda logits: _logit_alone(logits, target)):  # noqa: B007 - the last
+        pass
+    return relevance
+
+
+@torch.no_grad()
+def relevance_at(
+    graph: Graph, rules: Mapping[int, Rule], x: Tensor, target: Tensor, positions: Sequence[int]
+) -> list[Tensor]:
+    """Relevance of some layers' values, of the sizes of these, from 1 at the logit of `target` (N,) backwards."""
+    found: dict[int, Tensor] = {}
+    for n, relevance in _walked(graph, rules, x, lambda logits: _one_hot(logits, target)):
+        if n in positions:
+            found[n] = relevance
+        if len(found) == len({*positions}):
+            break
+    return [found[n] for n in positions]
+
+
+def _walked(
+    graph: Graph, rules: Mapping[int, Rule], x: Tensor, start: Callable[[Tensor], Tensor]
+) -> Iterator[tuple[int, Tensor]]:
+    """The relevance of every value that relevance passes, with its position, from the logits to the input."""
     kept = graph.dtype or x.dtype
     values = (graph if kept == x.dtype else graph.widened(x.dtype)).values(x, drop=Rectifier, kept=kept)
-    relevance = {graph.output: _start(values[graph.output], target)}
+    relevance = {graph.output: start(values[graph.output])}
     observe = _OBSERVER.get()
     for n in sorted(rules, reverse=True):
         layer = graph.layers[n]
         observe(n, relevance[n])
+        yield n, relevance[n]
         nonnegative = all(graph.nonnegative[i] for i in layer.inputs)
         for i in (n, *layer.inputs, *layer.sizes):
             values[i] = _restored(graph, values, i)
@@ -325,7 +366,7 @@ def propagate(graph: Graph, rules: Mapping[int, Rule], x: Tensor, target: Tensor
         for i, part in zip(layer.inputs, _applied(rules[n], node, relevance.pop(n)), strict=True):
             relevance[i] = relevance[i] + part if i in relevance else part
     observe(0, relevance[0])
-    return relevance[0]
+    yield 0, relevance[0]
 
 
 def _restored(graph: Graph, values: list[Any], position: int) -> Any:
@@ -348,7 +389,12 @@ def _applied(rule: Rule, node: Node, relevance: Tensor) -> tuple[Tensor, ...]:
     return (result,)
 
 
-def _start(logits: Tensor, target: Tensor) -> Tensor:
+def _logit_alone(logits: Tensor, target: Tensor) -> Tensor:
     """The logit at the target, 0 elsewhere."""
     index = target.unsqueeze(1)
     return torch.zeros_like(logits).scatter(1, index, logits.gather(1, index))
+
+
+def _one_hot(logits: Tensor, target: Tensor) -> Tensor:
+    """1 at the target, 0 elsewhere."""
+    return torch.zeros_like(logits).scatter(1, target.unsqueeze(1), 1)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rapbench.relprop.graph import Graph, identity
-from rapbench.relprop.layers import Affine, AveragePool, BatchNorm, Concatenate, Gated, MaxPool, Rearrange
+from rapbench.relprop.layers import Affine, Attended, AveragePool, BatchNorm, Concatenate, Gated, MaxPool, Rearrange
 from rapbench.relprop.tracing.trace import trace
 
 _LINEAR = (AveragePool, MaxPool, BatchNorm, Affine, Concatenate, Rearrange)
@@ -20,11 +20,11 @@ _ROUNDINGS = 8
 def prepared(model: nn.Module, x: Tensor, *, fold: bool = False, hold: bool = False) -> Graph:
     """The network as rules see it: layers that do nothing are identities.
 
-    Where wanted, batch norms are folded, and gates are held constant.
+    Where wanted, batch norms are folded, and gates and attention are held constant.
     """
     graph = trace(model, x)
     graph = graph.derived(x.shape[1:], lambda: settled(graph, x))
-    if hold and graph.has(Gated):
+    if hold and (graph.has(Gated) or graph.has(Attended)):
         graph = graph.derived("held", graph.held)
     return graph.derived("folded", graph.folded) if fold else graph
 

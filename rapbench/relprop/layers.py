@@ -118,8 +118,12 @@ class Norm(Layer):
     """Normalisation of an image by its own values: their deviation is among the sizes, and so held constant."""
 
 
-class Attention(Layer):
-    """Matrix product of tensors that depend on the images."""
+class MatrixProduct(Layer):
+    """Matrix product of two tensors that depend on the images, for example of queries and keys."""
+
+
+class Attended(MatrixProduct):
+    """Matrix product of values, its first input, and the attention that weighs them, its second."""
 
 
 class Concatenate(Layer):

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from rapbench.relprop.graph import Node
-from rapbench.relprop.layers import Convolution, Layer, Weighted
+from rapbench.relprop.layers import Convolution, Weighted
 
 Bias = Literal["none", "signed", "innvestigate"]
 OneSided = Literal["equation", "whole"]
-Routing = Literal["official", "paper"]
+Zeros = Literal["drop", "share"]
 
 
 def ratio(a: Tensor, b: Tensor) -> Tensor:
@@ -92,7 +92,7 @@ class Proportional:
     Where y_j is exactly 0, `zeros` 'drop' loses R_j, and 'share' hands it on as if all inputs were equal.
     """
 
-    zeros: Literal["drop", "share"] = "drop"
+    zeros: Zeros = "drop"
 
     def __call__(self, node: Node, relevance: Tensor) -> tuple[Tensor, ...]:
         back = node.backward(ratio(relevance, node.output))
@@ -102,6 +102,51 @@ class Proportional:
             return given
         equal = node.layer.function(*(torch.ones_like(x) for x in node.inputs), *node.sizes)
         return tuple(some + more for some, more in zip(given, node.backward(ratio(left, equal)), strict=True))
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """R_i = Σ_j x_i J_ij R_j / y_j / n, the proportional rule for each of a product's n factors with the others held.
+
+    Attention held constant leaves n = 1.
+
+    Source: Achtibat et al. 2024, Proposition 3.3, without its ε.
+    """
+
+    zeros: Zeros = "drop"
+
+    def __call__(self, node: Node, relevance: Tensor) -> tuple[Tensor, ...]:
+        return tuple(part / len(node.inputs) for part in Proportional(self.zeros)(node, relevance))
+
+
+@dataclass(frozen=True)
+class Balanced:
+    """R_i = r_i · sign S_i · ΣR / Σ_k |S_k| with r_i = x_i R / y and S_i = Σ r_i per image: sums that cannot explode.
+
+    Source: Chefer et al. 2021 (CVPR), the normalisation of Section 3.2, which their code applies to additions.
+    Departs: sums are per image; that code takes them over a batch, and is used with batches of one.
+    """
+
+    def __call__(self, node: Node, relevance: Tensor) -> tuple[Tensor, ...]:
+        parts = Proportional()(node, relevance)
+        sums = [part.flatten(1).sum(1).view(-1, *[1] * (part.dim() - 1)) for part in parts]
+        total = relevance.flatten(1).sum(1).view(sums[0].shape)
+        scale = ratio(total, torch.stack(sums).abs().sum(0))
+        return tuple(part * s.sign() * scale for part, s in zip(parts, sums, strict=True))
+
+
+@dataclass(frozen=True)
+class Taylor:
+    """R_i = x_i (R_i - s_i Σ_j R_j): softmax s of x, its bias taking what is left.
+
+    Masked scores, whose share is 0, get nothing.
+
+    Source: Achtibat et al. 2024, Proposition 3.1.
+    """
+
+    def __call__(self, node: Node, relevance: Tensor) -> tuple[Tensor, ...]:
+        back = node.backward(ratio(relevance, node.output))[0]
+        return (torch.where(node.output == 0, 0, node.inputs[0] * back),)
 
 
 @dataclass(frozen=True)
@@ -142,17 +187,15 @@ class Gamma:
 
     def __call__(self, node: Node, relevance: Tensor) -> tuple[Tensor, ...]:
         assert isinstance(node.layer, Weighted)
-        y, above = node.output, node.output >= 0
-        positive = Parts(node, 1)
-        p = positive.total()
-        own = torch.where(above, p, negative_total(node, p))
-        bias = torch.as_tensor(node.layer.bias_like(y)).to(y)
-        own += torch.where(above, bias.clamp(min=0), bias.clamp(max=0))
+        layer, x, y = node.layer, node.inputs[0], node.output
+        if not self.gamma:
+            return Epsilon()(node, relevance)
+        size, magnitude, sign = layer.weight.abs(), x.abs(), torch.where(y >= 0, 1, -1).to(y.dtype)
+        bias = torch.as_tensor(layer.bias_like(y)).to(y)
+        own = (y + sign * (layer.product(magnitude, size) + bias.abs())) / 2  # Σ z* = Σ (z + sign y · |z|) / 2
         s = ratio(relevance, y + self.gamma * own)
-        boosted = positive.spread(s * above)
-        if not above.all():
-            boosted += Parts(node, -1).spread(s * ~above)
-        return (node.inputs[0] * node.backward(s)[0] + self.gamma * boosted,)
+        through = layer.adjoint(s, layer.weight, x).mul_(x).mul_(1 + self.gamma / 2)
+        return (through.add_(layer.adjoint(sign.mul_(s), size, x).mul_(magnitude), alpha=self.gamma / 2),)
 
 
 @dataclass(frozen=True)
@@ -278,83 +321,3 @@ class ZBeta:
         )
         s = ratio(relevance, layer.product(above, positive).add_(layer.product(below, negative)))
         return (above.mul_(layer.adjoint(s, positive, x)).add_(below.mul_(layer.adjoint(s, negative, x))),)
-
-
-@dataclass(frozen=True)
-class RAPFirst:
-    """r_i = Σ_j z_ij R_j / Σ_i z_ij, then R_i = |r_i| · Σr / Σ|r| per image: all units start with the logit's sign.
-
-    Source: Nam et al. 2020, Eq. 5 and 6.
-    """
-
-    def __call__(self, node: Node, relevance: Tensor) -> tuple[Tensor, ...]:
-        layer, x = node.layer, node.inputs[0]
-        assert isinstance(layer, Weighted)
-        r = x * node.backward(ratio(relevance, layer.product(x, layer.weight)))[0]
-        magnitude = r.abs()
-        scale = ratio(_per_image(r), _per_image(magnitude))
-        return (magnitude * scale.view(-1, *[1] * (r.dim() - 1)).to(r.dtype),)
-
-
-@dataclass(frozen=True)
-class RAPHidden:
-    """Positive relevance follows z+, each unit's influence also follows z- as a negative share, uniformly re-centred.
-
-    With P = Σ z+, N = Σ |z-|, T = P + N:
-    C = Σ_j z+_ij A_j + |z-_ij| B_j, and R_in = C - (ΣC - ΣR) / n over the n entries with C != 0 of the image.
-    Routing 'paper' sends relevance of either sign along z+: A = R/P, B = R/T. Routing 'official', that of the published
-    code's convolutions, sends the negative part along z-: A = max(R, 0)/P, B = min(R, 0)/N + R/T.
-    Pointwise 'proportional' divides the relevance of 1x1 convolutions by |z_ij| instead, as a later code of two of the
-    authors does.
-
-    Source: Nam et al. 2020, Eq. 7-9.
-    Departs: contributions are split by their own sign, so that signed inputs keep the total; the published code
-        doubles it. Γ of Eq. 8 counts C != 0, units that are active and reached by relevance, as the published code
-        does; taken literally, m != 0, and with the sum of the negative part for what is shifted, Eq. 8 does not keep
-        the sum on residual networks, where P or N of a unit that holds relevance can be 0.
-    """
-
-    routing: Routing = "official"
-    pointwise: Literal["rap", "proportional"] = "rap"
-
-    def __call__(self, node: Node, relevance: Tensor) -> tuple[Tensor, ...]:
-        positive = Parts(node, 1)
-        p = positive.total()
-        n = negative_total(node, p)
-        a, b = relevance, ratio(relevance, p - n)
-        if self.pointwise == "proportional" and _is_pointwise(node.layer):
-            return (positive.spread(b).sub_(Parts(node, -1).spread(b)),)
-        if self.routing == "official" and isinstance(node.layer, Convolution):
-            a = relevance.clamp(min=0)
-            b -= ratio(relevance.clamp(max=0), n)
-        c = positive.spread(ratio(a, p))
-        del positive, p, n  # the weights of one sign at a time
-        return (_recentred(c.sub_(Parts(node, -1).spread(b)), relevance),)
-
-
-def _is_pointwise(layer: Layer) -> bool:
-    return isinstance(layer, Convolution) and all(size == 1 for size in layer.weight.shape[2:])
-
-
-def _recentred(c: Tensor, relevance: Tensor) -> Tensor:
-    """`c` shifted uniformly, per image and where it is not 0, so that it sums to the sum of `relevance`."""
-    reached = (c != 0).to(c.dtype)
-    excess = _per_image(c) - _per_image(relevance)
-    shift = ratio(excess, _per_image(reached))
-    return c.sub_(reached.mul_(shift.view(-1, *[1] * (c.dim() - 1)).to(c.dtype)))
-
-
-def _per_image(values: Tensor) -> Tensor:
-    """Sum over everything but the images, (N,) float64; over channels in the values' own type, for speed."""
-    return values.sum(1).double().flatten(1).sum(1) if values.dim() > 2 else values.sum(1, dtype=torch.float64)
-
-
-@dataclass(frozen=True)
-class PassNonzero:
-    """R_i = R_j where x_i is not exactly 0: what the published RAP code's batch norm comes to.
-
-    Source: the published code of Nam et al. 2020; the paper does not treat batch norm.
-    """
-
-    def __call__(self, node: Node, relevance: Tensor) -> tuple[Tensor, ...]:
-        return (torch.where(node.inputs[0] == 0, 0, relevance),)

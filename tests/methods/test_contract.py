@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from networks import NETWORKS, images, network
+from networks import ATTENTION, NETWORKS, images, network
 
 from rapbench.core.catalogue import Call
 from rapbench.core.types import Method
@@ -16,6 +16,11 @@ SIGNALS = ("signal_w", "pattern_net", "pattern_attribution", "pattern_attributio
 """Methods of networks without additions; all but the first take patterns, and have the same laws in test_pattern.py."""
 COMPUTED = [name for name in METHODS if name != "maps"]
 """All but what is read from files."""
+ON_TRANSFORMERS = (
+    *(*ATTENTION, "attn_lrp", "cp_lrp", "lrp_zero", "lrp_epsilon", "lrp_gamma", "lrp_alpha_beta", "lrp_a1b0"),
+    *("lrp_a2b1", "lrp_z_plus", "lrp_z_beta", "lrp_w_square", "lrp_flat", "lrp_epsilon_plus", "lrp_epsilon_plus_flat"),
+    *("lrp_epsilon_gamma_box", "deep_taylor", "gradient", "input_gradient", "integrated_gradients", "smooth_grad"),
+)
 FEW = {"integrated_gradients": {"steps": "4"}, "smooth_grad": {"samples": "2"}, "smooth_grad_squared": {"samples": "2"}}
 
 
@@ -24,8 +29,11 @@ def method(name: str) -> Method:
     return built
 
 
-@pytest.mark.parametrize("kind", NETWORKS)
-@pytest.mark.parametrize("name", [name for name in COMPUTED if name not in SIGNALS])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [(name, kind) for name in COMPUTED if name not in (*SIGNALS, *ATTENTION) for kind in NETWORKS]
+    + [(name, "transformer") for name in ON_TRANSFORMERS],
+)
 def test_a_method_keeps_its_contract_on_a_network(name: str, kind: str) -> None:
     net, x, seeds = network(kind), images(2), torch.tensor([1, 2])
     before = copy.deepcopy(net.state_dict())
@@ -46,7 +54,9 @@ def test_a_method_keeps_its_contract_on_a_network(name: str, kind: str) -> None:
     assert torch.equal(x, images(2)), "the input as it was"
 
 
-@pytest.mark.parametrize("name", sorted(set(COMPUTED) - {"random", "smooth_grad", "smooth_grad_squared", *SIGNALS[1:]}))
+@pytest.mark.parametrize(
+    "name", sorted(set(COMPUTED) - {"random", "smooth_grad", "smooth_grad_squared", *SIGNALS[1:], *ATTENTION})
+)
 def test_float32_agrees_with_float64(name: str) -> None:
     net, x, target, seeds = network("vgg"), images(), torch.tensor([0, 1, 2]), torch.tensor([1, 2, 3])
     double = method(name)(net, x, target, seeds=seeds)

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from rapbench.methods.lrp import LRPAlpha1Beta0, LRPAlpha2Beta1
 from rapbench.methods.rap import RAP
 from rapbench.relprop.graph import Node, Rule
-from rapbench.relprop.rules import AlphaBeta, PassNonzero, Proportional, RAPFirst, RAPHidden, Route, ZBeta
+from rapbench.relprop.rap_rules import PassNonzero, RAPFirst, RAPHidden
+from rapbench.relprop.rules import AlphaBeta, Proportional, Route, ZBeta
 from rapbench.relprop.tracing.trace import trace
 
 FOLDER = Path(__file__).parents[1] / "golden"

@@ -8,7 +8,7 @@ from networks import NETWORKS, images, network
 from torch import Tensor
 
 from rapbench.methods.gradient import InputGradient
-from rapbench.methods.lrp import LRPEpsilonPlus
+from rapbench.methods.lrp_composites import LRPEpsilonPlus
 from rapbench.methods.rap import RAP
 from rapbench.relprop.graph import observing
 from rapbench.relprop.layers import Input

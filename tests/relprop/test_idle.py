@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 import torch
-from networks import NETWORKS, images, network, relative
+from networks import ATTENTION, NETWORKS, images, network, relative
 from torch import Tensor, nn
 from torch.nn import functional
 
 from rapbench.core.catalogue import Call
 from rapbench.methods import METHODS
-from rapbench.methods.lrp import LRPEpsilonPlus, LRPFlat, LRPWSquare
+from rapbench.methods.lrp import LRPFlat, LRPWSquare
+from rapbench.methods.lrp_composites import LRPEpsilonPlus
 from rapbench.methods.rap import RAP
 from rapbench.relprop.graph import Graph
 from rapbench.relprop.idle import prepared, settled
@@ -23,7 +24,7 @@ from rapbench.relprop.layers import AveragePool, BatchNorm, Identity, Layer, Max
 from rapbench.relprop.tracing.trace import trace
 
 FEW = {"integrated_gradients": {"steps": "2"}, "smooth_grad": {"samples": "2"}, "smooth_grad_squared": {"samples": "2"}}
-OTHERS = ("pattern_net", "pattern_attribution", "pattern_attribution_a", "random", "center", "edge", "maps")
+OTHERS = ("pattern_net", "pattern_attribution", "pattern_attribution_a", "random", "center", "edge", "maps", *ATTENTION)
 EXPLAINING = [name for name in METHODS if name not in OTHERS and not name.startswith("all_")]
 SIGNALLING = ("vgg", "fire")  # signals have no rule for additions and for batch norm that cannot be folded
 CLASSES = torch.tensor([0, 1])

@@ -11,19 +11,8 @@ from torch import Tensor, nn
 
 from rapbench.relprop.graph import Node
 from rapbench.relprop.layers import Weighted
-from rapbench.relprop.rules import (
-    AlphaBeta,
-    Epsilon,
-    Flat,
-    Gamma,
-    PassNonzero,
-    Proportional,
-    RAPFirst,
-    RAPHidden,
-    Route,
-    WSquare,
-    ZBeta,
-)
+from rapbench.relprop.rap_rules import PassNonzero, RAPFirst, RAPHidden
+from rapbench.relprop.rules import AlphaBeta, Epsilon, Flat, Gamma, Proportional, Route, WSquare, ZBeta
 from rapbench.relprop.tracing.trace import trace
 
 LAYERS: dict[str, Callable[[], nn.Module]] = {

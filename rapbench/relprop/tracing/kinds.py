@@ -16,7 +16,6 @@ from rapbench.relprop.layers import (
     Activation,
     Add,
     Affine,
-    Attention,
     AveragePool,
     BatchNorm,
     Concatenate,
@@ -25,6 +24,7 @@ from rapbench.relprop.layers import (
     Difference,
     Identity,
     Layer,
+    MatrixProduct,
     MaxPool,
     Norm,
     Product,
@@ -65,10 +65,7 @@ _ACTIVATIONS = (
     *("leaky_relu", "rrelu", "prelu", "elu", "selu", "celu", "logsigmoid", "log_sigmoid", "erf"),
     *("abs", "exp", "square", "clamp", "clip", "clamp_min", "clamp_max", "hardtanh"),
 )
-_ATTENTION = (
-    *("matmul", "mm", "bmm", "addmm", "addbmm", "baddbmm", "einsum", "tensordot"),
-    *("scaled_dot_product_attention", "multi_head_attention_forward"),
-)
+_MATRIX_PRODUCTS = ("matmul", "mm", "bmm", "addmm", "addbmm", "baddbmm", "einsum", "tensordot")
 _JOINS = ("cat", "concat", "concatenate", "stack", "hstack", "vstack", "dstack", "column_stack")
 _KINDS: dict[str, type[Layer]] = {
     **dict.fromkeys(_IDENTITIES, Identity),
@@ -208,15 +205,20 @@ def _operands(operation: Operation) -> tuple[Any, Any]:
     return operation.argument(0, "input"), operation.argument(1, "other")
 
 
+def _masked_kind(operation: Operation) -> type[Layer]:
+    """A constant in the place of values that a constant mask names."""
+    depending = operation.tensors == 1 and isinstance(operation.argument(0, "input"), Ref)
+    return WithConstants if depending else Unsupported
+
+
 def _power_kind(operation: Operation) -> type[Layer]:
     """A constant power."""
     return Activation if isinstance(operation.argument(0, "input"), Ref) and operation.tensors == 1 else Unsupported
 
 
-def _attention_kind(operation: Operation) -> type[Layer]:
-    """Matrix products of tensors, which may be one and the same."""
-    tensors = [a for a in leaves((operation.args, operation.kwargs)) if isinstance(a, Ref)]
-    return Attention if len(tensors) > 1 else Unsupported
+def _matrix_product_kind(operation: Operation) -> type[Layer]:
+    """Matrix products of two tensors."""
+    return MatrixProduct if operation.tensors == 2 else Unsupported
 
 
 def _reduced_kind(kind: type[Layer]) -> Callable[[Operation], type[Layer]]:
@@ -269,7 +271,8 @@ _CHOSEN: dict[str, Callable[[Operation], type[Layer]]] = {
     **dict.fromkeys(["mul", "multiply"], _product_kind),
     **dict.fromkeys(["div", "divide", "true_divide"], _quotient_kind),
     "pow": _power_kind,
-    **dict.fromkeys(_ATTENTION, _attention_kind),
+    "masked_fill": _masked_kind,
+    **dict.fromkeys(_MATRIX_PRODUCTS, _matrix_product_kind),
     "mean": _reduced_kind(AveragePool),
     "sum": _reduced_kind(Add),
     "max": _reduced_kind(MaxPool),

@@ -20,6 +20,7 @@ from rapbench.relprop.layers import (
     Convolution,
     Input,
     Layer,
+    MatrixProduct,
     MaxPool,
     Norm,
     Product,
@@ -54,6 +55,7 @@ class Lowering:
         self.constant: dict[Ref, Tensor] = {}
         self.images = -1
         self.lost: set[Ref] = set()
+        self.varying: set[Ref] = set()
         self.values: list[Value] = []
         self.taken: Counter[str] = Counter()
         self.around: dict[int, list[tuple[int, int]]] = {}
@@ -79,12 +81,16 @@ class Lowering:
         found = list(leaves((call.args, call.kwargs)))
         if any(isinstance(a, Images) for a in found) and self.images < 0:
             self.images = self._append(Size(name="images", operation="len", inputs=(0,), function=len))
-        varies = any(isinstance(a, Images) or a in self.position for a in found if isinstance(a, Images | Ref))
-        if varies or first.depends or ref in self.lost:
+        varies = first.depends or any(
+            isinstance(a, Images) or (isinstance(a, Ref) and a in self.varying) for a in found
+        )
+        if varies or ref in self.lost:
             self.position[ref] = self._append(self._layer(call, first))
             self.tensors[self.position[ref]] = first.tensor
         else:
             self.constant[ref] = first.tensor
+        if varies:
+            self.varying.add(ref)
 
     def _append(self, layer: Layer) -> int:
         self.layers.append(layer)
@@ -96,6 +102,7 @@ class Lowering:
         if first.depends:
             known = Input(**_INPUT, shape=self.shape, images=self.bound)
             self.position[ref] = self._append(replace(known, function=partial(_fitting, known)))
+            self.varying.add(ref)
             self.tensors[self.position[ref]] = one
         elif one is other or (one.shape == other.shape and one.dtype == other.dtype and torch.equal(one, other)):
             self.constant[ref] = one
@@ -140,6 +147,8 @@ class Lowering:
             return self._norm(layer, seen, source)
         if isinstance(layer, Product | Quotient) and not layer.sizes:
             return Factors(self.layers, self.tensors, layer.inputs).layer(layer, output)
+        if isinstance(layer, MatrixProduct) and not layer.sizes:
+            return Factors(self.layers, self.tensors, layer.inputs).product(layer)
         if isinstance(layer, MaxPool) and layer.inputs[0] in self.bottomless:
             pad = self.layers[layer.inputs[0]]
             steps = (Ref(0), (pad.function, layer.function))

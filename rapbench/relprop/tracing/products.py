@@ -11,11 +11,14 @@ from torch import Tensor
 from rapbench.relprop.layers import (
     Activation,
     Affine,
+    Attended,
     AveragePool,
+    BatchNorm,
     Difference,
     Gated,
     Identity,
     Layer,
+    MatrixProduct,
     MaxPool,
     Norm,
     Product,
@@ -24,6 +27,7 @@ from rapbench.relprop.layers import (
     Rectifier,
     Sigmoid,
     Softmax,
+    Weighted,
 )
 from rapbench.relprop.tracing.replay import Replay, chained
 from rapbench.relprop.tracing.templates import Ref
@@ -35,6 +39,10 @@ _ALONE = (Activation, Rectifier, Affine, Identity)
 """Layers that act on each value alone."""
 _CARRYING = (Affine, Identity, Rearrange, AveragePool, MaxPool)
 """Layers behind which a gate is still a gate, and a deviation a deviation."""
+_MIXING = (*_CARRYING, Weighted, BatchNorm)
+"""Layers behind which attention is still attention: heads may be mixed."""
+_DEVIATED = (*_CARRYING, Activation)
+"""Layers behind which a divisor is still made of a deviation."""
 _MEANS = {"mean", "var_mean"}
 _DEVIATIONS = {"sqrt", "std", "norm", "vector_norm", "linalg_norm", "linalg_vector_norm"}
 _INVERSE_DEVIATIONS = {"rsqrt"}
@@ -42,7 +50,7 @@ _INVERSE_DEVIATIONS = {"rsqrt"}
 
 @dataclass(frozen=True)
 class Factors:
-    """The two tensors of a product or quotient, in a graph that has come so far.
+    """The two tensors of a product, quotient or matrix product, in a graph that has come so far.
 
     Attributes:
         layers: of the graph.
@@ -69,6 +77,15 @@ class Factors:
         inputs = (self.inputs[1 - gate], self.inputs[gate])
         return Gated(**_common(plain), inputs=inputs, function=_beginning_with(1 - gate, plain.function))
 
+    def product(self, plain: MatrixProduct) -> MatrixProduct:
+        """What a matrix product is: values and attention where one factor alone is made by a softmax."""
+        softmax = [any(isinstance(self.layers[i], Softmax) for i in self._back(n, _MIXING)) for n in self.inputs]
+        if sum(softmax) != 1:
+            return plain
+        weights = softmax.index(True)
+        inputs = (self.inputs[1 - weights], self.inputs[weights])
+        return Attended(**_common(plain), inputs=inputs, function=_beginning_with(1 - weights, plain.function))
+
     def _function_of_one(self, plain: Layer) -> Layer | None:
         a, b = (list(self._back(n, _ALONE)) for n in self.inputs)
         shared = next((n for n in a if n in b), None)
@@ -84,7 +101,7 @@ class Factors:
     def _norm(self, plain: Layer) -> Layer | None:
         """A tensor over a deviation; one from which its mean has just been subtracted is normalised as a whole."""
         names, places = (_DEVIATIONS, (1,)) if isinstance(plain, Quotient) else (_INVERSE_DEVIATIONS, (0, 1))
-        found = [k for k in places if any(self._is(i, names) for i in self._back(self.inputs[k], _CARRYING))]
+        found = [k for k in places if any(self._is(i, names) for i in self._back(self.inputs[k], _DEVIATED))]
         if not found:
             return None
         deviation, value = self.inputs[found[0]], self.inputs[1 - found[0]]

@@ -21,6 +21,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from rapbench.core.errors import UnsupportedLayer, first_line
+from rapbench.relprop.tracing.attention import taken_apart
 from rapbench.relprop.tracing.places import Place, Places
 from rapbench.relprop.tracing.templates import Ref, leaves, mapped
 
@@ -153,6 +154,9 @@ class _Recorder(TorchFunctionMode):
         given = dict(kwargs or {})
         tensors = [t for t in leaves((args, given)) if isinstance(t, Tensor)]
         name = name_of(func)
+        if steps := taken_apart(name, args, given):
+            with self:
+                return steps(*args, **given)
         self._check(name, func, args, given, tensors)
         references = {id(t): self._reference(t) for t in tensors}
         versions, drawn = [_version(t) for t in tensors], _draws(self.images)
