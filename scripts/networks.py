@@ -33,7 +33,10 @@ from rapbench.relprop.graph import Graph
 from rapbench.relprop.tracing.checked import verify
 from rapbench.relprop.tracing.trace import trace
 
-NAMES = (*("rap", "lrp_epsilon", "lrp_a2b1", "deeplift_rescale", "guided_backprop", "grad_cam", "input_gradient"),)
+NAMES = (
+    *("rap", "lrp_epsilon", "lrp_a2b1", "attn_lrp", "deeplift_rescale", "guided_backprop", "grad_cam"),
+    "input_gradient",
+)
 TIMM = (
     *("resnet10t", "seresnet33ts", "ecaresnet26t", "skresnet18", "resnest14d", "resnetv2_50", "res2net50_14w_8s"),
     *("densenet121", "dla34", "dpn48b", "vgg11_bn", "mobilenetv2_050", "mobilenetv3_small_050"),

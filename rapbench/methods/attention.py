@@ -28,6 +28,7 @@ from rapbench.relprop.layers import (
     AveragePool,
     BatchNorm,
     Concatenate,
+    Contraction,
     Convolution,
     Dense,
     Identity,
@@ -246,7 +247,7 @@ class CheferAttention:
 
 CHEFER = Composite(
     table=(
-        *((kind, AlphaBeta(1, 0)) for kind in (Convolution, Dense)),
+        *((kind, AlphaBeta(1, 0)) for kind in (Convolution, Dense, Contraction)),
         *((kind, Pass()) for kind in (BatchNorm, Affine, Norm, Rectifier, Activation, Softmax, Identity)),
         *((kind, Route()) for kind in (MaxPool, Rearrange, Concatenate)),
         (AveragePool, Proportional()),

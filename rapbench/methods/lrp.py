@@ -21,6 +21,7 @@ from rapbench.relprop.layers import (
     AveragePool,
     BatchNorm,
     Concatenate,
+    Contraction,
     Convolution,
     Dense,
     Gated,
@@ -111,7 +112,7 @@ class LRP:
             first=self.pixel_rule(),
             table=(
                 (Convolution, self.convolution_rule()),
-                (Dense, self.dense_rule()),
+                *((kind, self.dense_rule()) for kind in (Dense, Contraction)),
                 *((kind, scaled) for kind in (BatchNorm, Affine, Norm)),
                 (Gated, Halve() if self.gate == "half" else Pass()),
                 (Product, Halve()),

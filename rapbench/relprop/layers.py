@@ -221,6 +221,28 @@ class Dense(Weighted):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Contraction(Weighted):
+    """Sum over indices of products with a constant tensor, for example with a matrix from the left.
+
+    Attributes:
+        equation: of the output from input and weight, as `torch.einsum` takes it.
+        transposed: of the input from output and weight.
+    """
+
+    equation: str
+    transposed: str
+
+    def product(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        """W x; there is no bias."""
+        assert bias is None
+        return torch.einsum(self.equation, x, weight)
+
+    def adjoint(self, r: Tensor, weight: Tensor, x: Tensor) -> Tensor:
+        """Wᵀ r, of the shape of `x`."""
+        return torch.einsum(self.transposed, r, weight)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Convolution(Weighted):
     """Convolution with zero padding, in any number of dimensions, with strides, dilation and groups.
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rapbench.relprop.graph import Node
-from rapbench.relprop.layers import Convolution, Weighted
+from rapbench.relprop.layers import Contraction, Convolution, Weighted
 
 Bias = Literal["none", "signed", "innvestigate"]
 OneSided = Literal["equation", "whole"]
@@ -219,6 +219,8 @@ class Flat:
 
     def __call__(self, node: Node, relevance: Tensor) -> tuple[Tensor, ...]:
         layer, x = node.layer, node.inputs[0]
+        if isinstance(layer, Contraction):
+            return (_by_weight(node, relevance, torch.ones_like(layer.weight)),)
         if not isinstance(layer, Convolution):
             return ((relevance.sum(-1, keepdim=True) / x.shape[-1]).expand_as(x),)
         # the inputs of a group get the same: one stands for all of them

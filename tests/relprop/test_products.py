@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rapbench.core.errors import UnsupportedLayer
-from rapbench.methods.lrp import LRPAlpha2Beta1, LRPEpsilon, LRPZero
+from rapbench.methods.lrp import LRPAlpha2Beta1, LRPEpsilon, LRPFlat, LRPWSquare, LRPZero
 from rapbench.methods.rap import RAP
 from rapbench.relprop.graph import Node
 from rapbench.relprop.idle import prepared
@@ -283,3 +283,47 @@ def test_composed_layers_run_in_wider_arithmetic() -> None:
     narrow, x = net(function).float(), small().float()
     wide = trace(narrow, x).widened(torch.float64)
     assert relative(wide(x.double()), narrow.double()(x.double())) < 1e-7
+
+
+# --- products with constants ------------------------------------------------------------------------------------------
+
+MATRIX = torch.linspace(-1, 1, 8 * 6).view(8, 6).sin().double()
+CONTRACTIONS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
+    "from the right": (
+        lambda y: y.permute(0, 2, 3, 1) @ MATRIX,
+        lambda y: functional.linear(y.permute(0, 2, 3, 1), MATRIX.T),
+    ),
+    "from the left": (
+        lambda y: MATRIX.T @ y.flatten(2),
+        lambda y: functional.conv1d(y.flatten(2), MATRIX.T.unsqueeze(2)),
+    ),
+    "by indices": (
+        lambda y: torch.einsum("nchw, ck -> nkhw", y, MATRIX),
+        lambda y: functional.conv2d(y, MATRIX.T[..., None, None]),
+    ),
+    "by indices, constant first": (
+        lambda y: torch.einsum("ck,nchw->nkhw", MATRIX, y),
+        lambda y: functional.conv2d(y, MATRIX.T[..., None, None]),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CONTRACTIONS)
+@pytest.mark.parametrize(
+    "method", [LRPEpsilon(), LRPAlpha2Beta1(), LRPFlat(), LRPWSquare()], ids=["epsilon", "a2b1", "flat", "w square"]
+)
+def test_a_product_with_a_constant_is_a_weighted_layer(name: str, method: LRPEpsilon) -> None:
+    target = torch.tensor([0, 4])
+    product, layer = (
+        net(lambda y, side, f=f: functional.pad(f(side(y)).flatten(1), (0, 8 * 20 - 120)).view(2, 8, 5, 4))
+        for f in CONTRACTIONS[name]
+    )
+    assert relative(product(small()), layer(small())) < 1e-12
+    assert relative(method(product, small(), target, seeds=SEEDS), method(layer, small(), target, seeds=SEEDS)) < 1e-9
+
+
+def test_a_sum_over_an_index_that_the_constant_has_not_is_refused() -> None:
+    model = net(lambda y, _: torch.einsum("nchw,ck->nkh", y, MATRIX).unsqueeze(3).expand(-1, -1, -1, 4)[:, :, :5])
+    model.fc = nn.Linear(6, 5).double()
+    with pytest.raises(UnsupportedLayer, match="no rule for einsum"):
+        LRPEpsilon()(model, small(), torch.tensor([0, 4]), seeds=SEEDS)

@@ -19,6 +19,7 @@ from rapbench.relprop.layers import (
     AveragePool,
     BatchNorm,
     Concatenate,
+    Contraction,
     Convolution,
     Dense,
     Difference,
@@ -217,7 +218,9 @@ def _power_kind(operation: Operation) -> type[Layer]:
 
 
 def _matrix_product_kind(operation: Operation) -> type[Layer]:
-    """Matrix products of two tensors."""
+    """Matrix products of two tensors, and of one with a constant."""
+    if operation.tensors == 1:
+        return Contraction if operation.bare in {"matmul", "mm", "einsum"} else Unsupported
     return MatrixProduct if operation.tensors == 2 else Unsupported
 
 

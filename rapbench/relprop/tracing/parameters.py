@@ -9,11 +9,11 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional
 
-from rapbench.relprop.layers import BatchNorm, Convolution, Dense, Layer, Unsupported
+from rapbench.relprop.layers import BatchNorm, Contraction, Convolution, Dense, Layer, Unsupported
 from rapbench.relprop.tracing.kinds import Operation
-from rapbench.relprop.tracing.templates import Ref
+from rapbench.relprop.tracing.templates import Ref, leaves
 
-PARAMETRISED = (Convolution, Dense, BatchNorm)
+PARAMETRISED = (Convolution, Dense, BatchNorm, Contraction)
 _NAMES = {
     Convolution: ("input", "weight", "bias", "stride", "padding", "dilation", "groups"),
     Dense: ("input", "weight", "bias"),
@@ -43,6 +43,8 @@ def parametrised(
         args: the arguments of PyTorch's function by position.
         kwargs: the others.
     """
+    if found is Contraction:
+        return _contraction(common, function, list(leaves((args, kwargs))))
     other = found is BatchNorm and called is not functional.batch_norm
     given = dict(zip(_OTHER_BATCH_NORM if other else _NAMES[found], args, strict=False)) | kwargs
     if any(isinstance(value, Ref) for key, value in given.items() if key != "input"):
@@ -53,6 +55,24 @@ def parametrised(
         return Dense(**common, function=function, weight=given["weight"], bias=given.get("bias"))
     geometry = {key: given.get(key, default) for key, default in _GEOMETRY.items()}
     return _convolution(common, function, given["weight"], given.get("bias"), **geometry)
+
+
+def _contraction(common: dict[str, Any], function: Callable[..., Any], given: list[Any]) -> Layer:
+    """A product with a constant: from the right with a matrix it is a dense layer."""
+    written = given.pop(0).replace(" ", "") if isinstance(given[0], str) else None
+    constants = [n for n, a in enumerate(given) if isinstance(a, Tensor)]
+    if len(given) != 2 or len(constants) != 1 or not (written or given[constants[0]].dim() == 2):
+        return Unsupported(**common, function=function)
+    (n,) = constants
+    weight: Tensor = given[n]
+    if written is None and n == 1:
+        return Dense(**common, function=function, weight=weight.t(), bias=None)
+    indices, _, output = (written or "oi,...it->...ot").partition("->")
+    x, w = indices.split(",")[1 - n], indices.split(",")[n]
+    if not output or not set(x) <= {*w, *output}:
+        return Unsupported(**common, function=function)
+    forth, back = f"{x},{w}->{output}", f"{output},{w}->{x}"
+    return Contraction(**common, function=function, weight=weight, bias=None, equation=forth, transposed=back)
 
 
 def _batch_norm(common: dict[str, Any], statistics: dict[str, Any]) -> BatchNorm:
