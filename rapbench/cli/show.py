@@ -214,7 +214,7 @@ def _layer_maps(clean: Clean, title: str, method: Method) -> dict[str, NDArray[A
 
 def _passed(clean: Clean, method: Method, positions: Collection[int]) -> list[tuple[int, Tensor]]:
     """What a method propagates through some layers, the output first; of one resolution, what is nearest the input."""
-    from rapbench.relprop.graph import observing
+    from rapbench.relprop.propagation import observing
 
     seen: dict[tuple[int, ...], tuple[int, Tensor]] = {}
 

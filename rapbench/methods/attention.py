@@ -18,7 +18,7 @@ from torch.nn import functional
 from rapbench.core.errors import UnsupportedLayer
 from rapbench.core.ranges import Count
 from rapbench.relprop.composites import Composite
-from rapbench.relprop.graph import Graph, relevance_at
+from rapbench.relprop.graph import Graph
 from rapbench.relprop.idle import prepared
 from rapbench.relprop.layers import (
     Activation,
@@ -40,6 +40,7 @@ from rapbench.relprop.layers import (
     Rectifier,
     Softmax,
 )
+from rapbench.relprop.propagation import relevance_at
 from rapbench.relprop.rules import AlphaBeta, Balanced, Halve, Pass, Proportional, Route, Uniform
 from rapbench.relprop.tracing.closeness import is_close
 
@@ -278,7 +279,7 @@ class CheferLRP:
         found = differentiable(model, x, self.title)
         positions = found.positions[min(self.first_block, len(found.positions)) - 1 :]
         gradients = torch.autograd.grad(found.score(target), [found.values[n] for n in positions])
-        relevance = relevance_at(found.graph, CHEFER.rules(found.graph, self.title), x, target, positions)
+        relevance = relevance_at(found.graph, CHEFER.rules(found.graph, self.title), found.values, target, positions)
         pairs = zip(gradients, relevance, strict=True)
         matrices = [(gradient * r).relu().mean(1) + _identity_like(r) for gradient, r in pairs]
         return found.map(found.class_row(rollout(matrices)))
@@ -297,7 +298,7 @@ class PartialLRP:
     def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
         found = attention(model, x, self.title)
         rules = CHEFER.rules(found.graph, self.title)
-        (relevance,) = relevance_at(found.graph, rules, x, target, found.positions[-1:])
+        (relevance,) = relevance_at(found.graph, rules, found.values, target, found.positions[-1:])
         return found.map(found.class_row(relevance.relu().mean(1)))
 
 

@@ -12,7 +12,7 @@ from rapbench.core.named import LATER
 from rapbench.core.ranges import NonNegative
 from rapbench.methods.arithmetic import Arithmetic
 from rapbench.relprop.composites import Composite
-from rapbench.relprop.graph import Graph, Rule, propagate
+from rapbench.relprop.graph import Graph, Rule
 from rapbench.relprop.idle import prepared
 from rapbench.relprop.layers import (
     Activation,
@@ -34,6 +34,7 @@ from rapbench.relprop.layers import (
     Rectifier,
     Softmax,
 )
+from rapbench.relprop.propagation import propagate
 from rapbench.relprop.rules import (
     AlphaBeta,
     Bias,

@@ -13,8 +13,9 @@ from rapbench.core.errors import BadConfig
 from rapbench.core.files import File
 from rapbench.methods.signals.directions import composite, weight_direction, weighted_layers
 from rapbench.methods.signals.patterns import Estimator, Patterns
-from rapbench.relprop.graph import Graph, propagate
+from rapbench.relprop.graph import Graph
 from rapbench.relprop.idle import prepared
+from rapbench.relprop.propagation import propagate
 from rapbench.relprop.tracing.trace import trace
 
 _PREPARED: WeakKeyDictionary[nn.Module, dict[object, dict[str, Tensor]]] = WeakKeyDictionary()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from rapbench.methods.arithmetic import Arithmetic
 from rapbench.relprop.composites import Composite
-from rapbench.relprop.graph import Graph, propagate
+from rapbench.relprop.graph import Graph
 from rapbench.relprop.idle import prepared
 from rapbench.relprop.layers import (
     Activation,
@@ -26,6 +26,7 @@ from rapbench.relprop.layers import (
     Rectifier,
     Weighted,
 )
+from rapbench.relprop.propagation import propagate
 from rapbench.relprop.rap_rules import PassNonzero, RAPFirst, RAPHidden, Routing
 from rapbench.relprop.rules import Pass, Proportional, Route, ZBeta
 

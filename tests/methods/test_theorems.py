@@ -27,8 +27,8 @@ from rapbench.methods.lrp import LRPAlpha1Beta0, LRPAlpha2Beta1, LRPZBeta, LRPZe
 from rapbench.methods.lrp_composites import DeepTaylor, LRPEpsilonGammaBox, LRPEpsilonPlusFlat
 from rapbench.methods.rap import RAP
 from rapbench.methods.smooth_grad import SmoothGrad, SmoothGradSquared
-from rapbench.relprop.graph import propagate
 from rapbench.relprop.layers import Weighted
+from rapbench.relprop.propagation import propagate
 from rapbench.relprop.rules import AlphaBeta, Epsilon, Flat, Gamma, ZBeta
 from rapbench.relprop.tracing.trace import trace
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from rapbench.methods.gradient import InputGradient
 from rapbench.methods.lrp_composites import LRPEpsilonPlus
 from rapbench.methods.rap import RAP
-from rapbench.relprop.graph import observing
 from rapbench.relprop.layers import Input
+from rapbench.relprop.propagation import observing
 from rapbench.relprop.tracing.trace import trace
 
 SEEDS = torch.zeros(3, dtype=torch.int64)
