@@ -2,6 +2,7 @@
 
     python scripts/benchmark.py methods --model vgg16 --model resnet50
     python scripts/benchmark.py perturbation --model vgg16
+    python scripts/benchmark.py transformers
     python scripts/benchmark.py memory --model vgg16
     python scripts/benchmark.py shards
     python scripts/benchmark.py gpu --to DIR
@@ -13,6 +14,7 @@ depends on them.
 
 from __future__ import annotations
 
+import copy
 import os
 import resource
 import statistics
@@ -23,16 +25,20 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import torch
 import typer
 from measured import FREE, PER_STEP, STEPS, built, explained, images, network, ratio, row
+from published import chefer_lrp
 from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.models import VisionTransformer
 
 from rapbench.backends import BACKENDS
 from rapbench.core.allocator import keep_freed_memory
 from rapbench.core.errors import RapbenchError
+from rapbench.methods import METHODS
 from rapbench.metrics.perturbation import Perturbation
 from rapbench.relprop.tracing.trace import trace
 from rapbench.run.batches import Batches
@@ -46,7 +52,12 @@ TARGET = {
     "deeplift_reveal_cancel": 3.5,
     "guided_backprop": 1.1,
     "integrated_gradients": 1.05,
+    "attn_lrp": 3.0,
 }
+ATTENTION = (
+    *("raw_attention", "attention_rollout", "attention_grad_cam", "chefer_attention", "legrad"),
+    *("partial_lrp", "chefer_lrp"),
+)
 RAP_TARGET = {"vgg16": 2.5, "resnet50": 3.5}
 
 app = typer.Typer(add_completion=False)
@@ -105,6 +116,25 @@ def perturbation(model: Models = ["vgg16"], batch_size: int = 8, rounds: int = 3
         bare = images(80, device)
         cost = ratio(partial(classify, bare), partial(Perturbation(), scene), device, rounds)
         print(row([name, batch_size, "0.95", f"{1 / cost:.3f}"]), flush=True)
+
+
+@app.command()
+def transformers(model: str = "vit_b_16", batch_size: int = 8, rounds: int = 3, device: str = "cpu") -> None:
+    """Images a second of methods for transformers over those of the published code of Chefer et al. 2021 (CVPR)."""
+    net, x = cast("VisionTransformer", network(model, device)), images(batch_size, device)
+    nn.init.normal_(net.heads.head.weight, std=0.02)  # torchvision's is 0, and so would all relevance be
+    learning, graph, target = copy.deepcopy(net).requires_grad_(), trace(net, x), net(x).argmax(1)
+    reference = partial(chefer_lrp, learning, x[:1], target[:1])
+    found = built(METHODS, "chefer_lrp")(graph, x[:1], target[:1], seeds=torch.zeros(1))
+    same = functional.interpolate(reference().view(1, 1, 14, 14), (224, 224), mode="bilinear", align_corners=False)
+    difference = float((found.sum(1, keepdim=True) - same).abs().sum() / same.abs().sum())
+    print(f"{model}: the map of chefer_lrp differs from the published computation's by {difference:.1e}\n")
+    print(row(["method", "batch", "target", "images a second over the published code's"]))
+    print(row(["---"] * 4))
+    for name in (*ATTENTION, "cp_lrp", "attn_lrp"):
+        explain = partial(built(METHODS, name), graph, x, target, seeds=torch.zeros(batch_size))
+        measured = batch_size / ratio(reference, explain, device, rounds)
+        print(row([name, batch_size, "10", f"{measured:.1f}"]), flush=True)
 
 
 @app.command()

@@ -223,10 +223,14 @@ class AttentionGradCam:
     signed: ClassVar[bool] = False
 
     def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
-        found = differentiable(model, x, self.title)
-        (gradient,) = torch.autograd.grad(found.score(target), [found[-1]])
+        found = attention(model, x, self.title)
+        with torch.enable_grad():
+            last = found[-1].requires_grad_()
+            logits = found.graph.continued(found.values, found.positions[-1], last)
+            assert logits is not None
+            (gradient,) = torch.autograd.grad(_score(logits, target), [last])
         weights = gradient[:, :, 0, found.others :].mean(2)[..., None, None]
-        return found.map(found.class_row((weights * found[-1].detach()).mean(1).relu()))
+        return found.map(found.class_row((weights * last.detach()).mean(1).relu()))
 
 
 @dataclass(frozen=True, kw_only=True)
