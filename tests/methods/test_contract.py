@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from itertools import product
 
 import pytest
 import torch
@@ -16,7 +17,12 @@ SIGNALS = ("signal_w", "pattern_net", "pattern_attribution", "pattern_attributio
 """Methods of networks without additions; all but the first take patterns, and have the same laws in test_pattern.py."""
 COMPUTED = [name for name in METHODS if name != "maps"]
 """All but what is read from files."""
-FEW = {"integrated_gradients": {"steps": "4"}, "smooth_grad": {"samples": "2"}, "smooth_grad_squared": {"samples": "2"}}
+FEW = {
+    "integrated_gradients": {"steps": "4"},
+    "smooth_grad": {"samples": "2"},
+    "smooth_grad_squared": {"samples": "2"},
+    "rise": {"masks": "8"},
+}
 
 
 def method(name: str) -> Method:
@@ -24,8 +30,17 @@ def method(name: str) -> Method:
     return built
 
 
-@pytest.mark.parametrize("kind", NETWORKS)
-@pytest.mark.parametrize("name", [name for name in COMPUTED if name not in SIGNALS])
+MANY = {("score_cam", kind) for kind in ("bottleneck", "basic_block", "depthwise")}
+"""Hundreds of maps, a forward pass for each."""
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        pytest.param(*case, marks=[pytest.mark.slow] if case in MANY else [])
+        for case in product((name for name in COMPUTED if name not in SIGNALS), NETWORKS)
+    ],
+)
 def test_a_method_keeps_its_contract_on_a_network(name: str, kind: str) -> None:
     net, x, seeds = network(kind), images(2), torch.tensor([1, 2])
     before = copy.deepcopy(net.state_dict())
