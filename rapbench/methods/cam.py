@@ -32,8 +32,8 @@ class GradCam:
     `encoder.layers.encoder_layer_11.ln_1` of torchvision's ViT-B, `blocks.11.norm1` of timm's.
 
     Attributes:
-        layer: whose output to take instead: a module, or a traced function's node. An unknown name is refused with the
-            nearest known one.
+        layer: whose output to take instead: a module, of which that is what runs last in it, or a traced function's
+            node. An unknown name is refused with the nearest known one.
 
     Source: Selvaraju et al. 2017, Eq. 1 and 2.
     """

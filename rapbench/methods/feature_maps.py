@@ -32,23 +32,28 @@ class FeatureMaps:
 
 
 def feature_maps(graph: Graph, values: Sequence[Any], layer: str = "") -> FeatureMaps:
-    """The maps of the layer of a name, of `last_maps` without one.
+    """The maps of the layer or of the last layer in the module of a name; those of `last_maps` without one.
 
     Raises:
-        BadConfig: no layer has the name, or its maps do not reach the logits.
+        BadConfig: nothing has the name, or its maps do not reach the logits.
         UnsupportedLayer: the layer gives no maps.
     """
     if not layer:
         return last_maps(graph, values)
-    names = {known.name: n for n, known in enumerate(graph.layers)}
-    if layer not in names:
-        raise BadConfig(f"no layer {layer!r}: {nearest(layer, list(names))}")
-    found = _Positions(graph, values).maps(names[layer])
+    found = _Positions(graph, values).maps(_position(graph, layer))
     if found is None:
         raise BadConfig(
             f"class activation: no position of layer {layer!r} reaches the logits, only its other tokens do"
         )
     return found
+
+
+def _position(graph: Graph, layer: str) -> int:
+    names = {known.name: n for n, known in enumerate(graph.layers)}
+    inside = [n for name, n in names.items() if name.startswith(f"{layer}.")]
+    if layer not in names and not inside:
+        raise BadConfig(f"no layer {layer!r}: {nearest(layer, list(names))}")
+    return names[layer] if layer in names else max(inside)
 
 
 def last_maps(graph: Graph, values: Sequence[Any]) -> FeatureMaps:

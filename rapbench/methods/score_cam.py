@@ -29,7 +29,7 @@ class ScoreCam:
     Attributes:
         layer: whose maps to take, see `GradCam`.
         softmax: over what the softmax is whose results are the weights: over the maps, of the target's logits, as in
-            the paper, where subtracting the logit of a black image, as its Eq. 3 does, changes nothing; or over
+            the paper, where subtracting the logit of a reference image, as it does first, changes nothing; or over
             'classes', so that α_k is the target's probability, as in the published code.
 
     Source: Wang et al. 2020, Algorithm 1.

@@ -67,6 +67,12 @@ def test_the_first_norm_of_the_last_block_can_be_named() -> None:
     assert relative(explained(net, images(2)), expected) > 1e-2
 
 
+def test_a_block_can_be_named_and_stands_for_what_runs_last_in_it() -> None:
+    net, block = transformer(), "encoder.layers.encoder_layer_0"
+    assert torch.equal(explained(net, images(2), block), explained(net, images(2)))
+    assert torch.equal(explained(net, images(2), block), explained(net, images(2), f"{block}.add_1"))
+
+
 @pytest.mark.parametrize("layer", ["encoder.ln", "encoder.layers.encoder_layer_1.add"])
 def test_tokens_behind_the_last_attention_are_refused_as_the_class_token_alone_counts(layer: str) -> None:
     with pytest.raises(BadConfig, match=f"no position of layer '{layer}' reaches the logits"):
