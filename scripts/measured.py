@@ -18,7 +18,12 @@ from rapbench.run.scorer import layout
 
 STEPS = 5
 """Points or samples of the methods that take many gradients; their cost is given per step."""
-PER_STEP = {"integrated_gradients": "steps", "smooth_grad": "samples", "smooth_grad_squared": "samples"}
+PER_STEP = {
+    "integrated_gradients": "steps",
+    "smooth_grad": "samples",
+    "smooth_grad_squared": "samples",
+    "rise": "masks",
+}
 PATTERNED = {"pattern_net", "pattern_attribution", "pattern_attribution_a"}
 FREE = {"maps", *filter(is_control, METHODS)}
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from rapbench.core.errors import UnsupportedLayer
-from rapbench.methods.cam import last_maps
+from rapbench.methods.feature_maps import last_maps
 from rapbench.relprop.axes import channel_axes
 from rapbench.relprop.graph import Graph
 from rapbench.relprop.idle import prepared
@@ -124,10 +124,12 @@ def last_feature_maps(model: nn.Module, x: Tensor, method: str) -> nn.Module:
     """
     graph = prepared(model, x)
     values = graph.values(x[:1])
-    position = last_maps(graph, values)
-    if channel_axes(graph, values)[position] != 1:
+    position = last_maps(graph, values).position
+    if values[position].dim() != 4 or channel_axes(graph, values)[position] != 1:
         layer = graph.layers[position]
-        raise UnsupportedLayer(f"{method} takes maps (N, C, H, W); those of node {layer.name!r} have channels last")
+        raise UnsupportedLayer(
+            f"{method} takes maps (N, C, H, W); those of node {layer.name!r} are tokens or have channels last"
+        )
     maps, runs = values[position], Counter[nn.Module]()
     found = []
 

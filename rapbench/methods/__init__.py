@@ -62,6 +62,10 @@ METHODS = Catalogue(
         ),
         "grad_cam": Entry("rapbench.methods.cam:GradCam", "class activation map (Selvaraju et al. 2017)"),
         "guided_grad_cam": Entry("rapbench.methods.cam:GuidedGradCam", "Grad-CAM times Guided Backprop"),
+        "grad_cam_plus_plus": Entry("rapbench.methods.cam:GradCamPlusPlus", "Grad-CAM++ (Chattopadhay et al. 2018)"),
+        "layer_cam": Entry("rapbench.methods.cam:LayerCam", "gradients at each position (Jiang et al. 2021)"),
+        "score_cam": Entry("rapbench.methods.score_cam:ScoreCam", "maps weighted by masked inputs (Wang et al. 2020)"),
+        "rise": Entry("rapbench.methods.rise:Rise", "random masks weighted by their scores (Petsiuk et al. 2018)"),
         "raw_attention": Entry("rapbench.methods.attention:RawAttention", "what the class token attends to at last"),
         "attention_rollout": Entry(
             "rapbench.methods.attention:AttentionRollout", "attention through all blocks (Abnar and Zuidema 2020)"

@@ -13,10 +13,10 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from rapbench.core.errors import UnsupportedLayer
 from rapbench.core.ranges import Count
+from rapbench.methods.cam import enlarged
 from rapbench.relprop.composites import Composite
 from rapbench.relprop.graph import Graph
 from rapbench.relprop.idle import prepared
@@ -57,7 +57,7 @@ class Attention:
     """
 
     def __init__(self, graph: Graph, values: list[Any], x: Tensor, title: str) -> None:
-        self.graph, self.values, self.title, self.shape = graph, values, title, x.shape
+        self.graph, self.values, self.title, self.x = graph, values, title, x
         self.positions = [layer.inputs[1] for layer in self._products()]
         if not self.positions:
             raise UnsupportedLayer(f"{title} looks at attention, and the network has none")
@@ -81,7 +81,7 @@ class Attention:
         """Whether all tokens attend to all tokens, those of the image and of all other blocks."""
         a, last = self.values[layer.inputs[1]], self[-1]
         tokens = last.shape[-1]
-        whole = a.dim() == 4 and (a.shape[0], *a.shape[2:]) == (self.shape[0], tokens, tokens)
+        whole = a.dim() == 4 and (a.shape[0], *a.shape[2:]) == (len(self.x), tokens, tokens)
         if not whole or not is_close(a.sum(-1), torch.ones_like(a[..., 0])) or not self._waists(tokens):
             raise UnsupportedLayer(
                 f"{self.title} needs every token to attend to every token (N, heads, T, T): the attention of "
@@ -125,8 +125,7 @@ class Attention:
     def map(self, row: Tensor) -> Tensor:
         """What tokens (N, T) have, as relevance (N, C, H, W): enlarged bilinearly, shared evenly by channels."""
         cam = row[:, self.others :].view(len(row), 1, *self.patches)
-        enlarged = functional.interpolate(cam.detach(), self.shape[2:], mode="bilinear", align_corners=False)
-        return enlarged.expand(self.shape) / self.shape[1]
+        return enlarged(cam.detach(), self.x) / self.x.shape[1]
 
     @torch.enable_grad()
     def score(self, target: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import captum.attr
 import pytest
 import torch
 from networks import images, network, relative
@@ -12,7 +13,7 @@ from torch.nn import functional
 from torchvision.models import convnext_tiny, densenet121, mobilenet_v2, squeezenet1_1, swin_t
 
 from rapbench.core.errors import BadConfig, UnsupportedLayer
-from rapbench.methods.cam import GradCam, GuidedGradCam
+from rapbench.methods.cam import GradCam, GradCamPlusPlus, GuidedGradCam, LayerCam
 from rapbench.methods.guided import DeconvNet, GuidedBackprop
 from rapbench.relprop.layers import Convolution
 from rapbench.relprop.tracing.trace import trace
@@ -21,7 +22,20 @@ CLASSES = torch.tensor([1, 1])
 LAST: Callable[[Tensor], Tensor] = lambda v: v.permute(0, 3, 1, 2)  # noqa: E731 - an axis order
 
 
-def by_hand(model: nn.Module, layer: nn.Module, x: Tensor, ordered: Callable[[Tensor], Tensor] = lambda v: v) -> Tensor:
+Weights = Callable[[Tensor, Tensor], Tensor]
+
+
+def mean_gradient(maps: Tensor, gradient: Tensor) -> Tensor:
+    return gradient.mean((2, 3), keepdim=True)
+
+
+def by_hand(
+    model: nn.Module,
+    layer: nn.Module,
+    x: Tensor,
+    ordered: Callable[[Tensor], Tensor] = lambda v: v,
+    weights: Weights = mean_gradient,
+) -> Tensor:
     kept: dict[str, Tensor] = {}
 
     def keep(module: nn.Module, inputs: object, output: Tensor) -> Tensor:
@@ -33,7 +47,7 @@ def by_hand(model: nn.Module, layer: nn.Module, x: Tensor, ordered: Callable[[Te
     handle.remove()
     (gradient,) = torch.autograd.grad(score, kept["maps"])
     maps, gradient = ordered(kept["maps"]), ordered(gradient)
-    cam = (gradient.mean((2, 3), keepdim=True) * maps).sum(1, keepdim=True).relu()
+    cam = (weights(maps, gradient) * maps).sum(1, keepdim=True).relu()
     enlarged = functional.interpolate(cam, x.shape[2:], mode="bilinear", align_corners=False)
     return (enlarged / 3).expand_as(x).detach()
 
@@ -100,16 +114,15 @@ class Branches(nn.Module):
         return self.last(torch.relu(self.a(x)).mean((2, 3)) + torch.relu(self.b(x)).amax((2, 3)))
 
 
-class Tokens(nn.Module):
-    """A patch embedding whose tokens are mixed before they are averaged."""
+class Mixed(nn.Module):
+    """A patch embedding whose tokens are mixed before they are averaged; no residual connection keeps their places."""
 
     def __init__(self) -> None:
         super().__init__()
         self.patches, self.mix, self.last = nn.Conv2d(3, 6, 4, 4), nn.Linear(64, 64), nn.Linear(6, 5)
 
     def forward(self, x: Tensor) -> Tensor:
-        tokens = self.patches(x).flatten(2)
-        return self.last((tokens + torch.relu(self.mix(tokens))).mean(2))
+        return self.last(torch.relu(self.mix(self.patches(x).flatten(2))).mean(2))
 
 
 def seeded(build: Callable[[], nn.Module]) -> nn.Module:
@@ -129,9 +142,38 @@ def test_maps_of_one_position_are_passed_over() -> None:
     assert relative(explained(net, images(2)), by_hand(net, net.get_submodule("layer3"), images(2))) < 1e-9
 
 
-def test_tokens_are_refused() -> None:
-    with pytest.raises(UnsupportedLayer, match="feature maps"):
-        explained(seeded(Tokens), images(2))
+def test_values_whose_positions_are_lost_are_refused() -> None:
+    with pytest.raises(UnsupportedLayer, match=r"feature maps .* relu .* \(2, 6, 64\)"):
+        explained(seeded(Mixed), images(2))
+
+
+def test_layer_cam_weights_every_position_of_every_map_by_its_positive_gradient() -> None:
+    net, x = network("bottleneck"), images(2)
+    expected = by_hand(net, net.get_submodule("layer3"), x, weights=lambda _, gradient: gradient.clamp(min=0))
+    assert expected.any()
+    assert relative(LayerCam()(net, x, CLASSES, seeds=CLASSES), expected) < 1e-9
+
+
+def test_layer_cam_of_rectified_maps_is_the_positive_part_of_captums_gradient_times_activation() -> None:
+    net, x = network("vgg"), images(2)
+    products = captum.attr.LayerGradientXActivation(net, net[6]).attribute(x, target=CLASSES).detach()
+    expected = functional.interpolate(products.clamp(min=0).sum(1, keepdim=True), x.shape[2:], mode="bilinear")
+    assert relative(LayerCam(layer="6")(net, x, CLASSES, seeds=CLASSES), (expected / 3).expand_as(x)) < 1e-9
+
+
+def test_grad_cam_plus_plus_is_its_equations() -> None:
+    def weights(maps: Tensor, gradient: Tensor) -> Tensor:
+        total = torch.zeros_like(gradient)
+        for n, k, i, j in torch.cartesian_prod(*(torch.arange(size) for size in maps.shape)).tolist():
+            g = gradient[n, k, i, j]
+            alpha = g**2 / (2 * g**2 + sum(a * g**3 for a in maps[n, k].flatten())) if g else 0
+            total[n, k] += alpha * g.clamp(min=0)
+        return total
+
+    net, x = network("vgg"), images(2)
+    found = GradCamPlusPlus(layer="8")(net, x, CLASSES, seeds=CLASSES)
+    assert found.any()
+    assert relative(found, by_hand(net, net.get_submodule("8"), x, weights=weights)) < 1e-9
 
 
 def test_a_layer_that_is_not_there_or_holds_no_maps_is_refused() -> None:

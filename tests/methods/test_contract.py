@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from itertools import product
 
 import pytest
 import torch
@@ -20,8 +21,14 @@ ON_TRANSFORMERS = (
     *(*ATTENTION, "attn_lrp", "cp_lrp", "lrp_zero", "lrp_epsilon", "lrp_gamma", "lrp_alpha_beta", "lrp_a1b0"),
     *("lrp_a2b1", "lrp_z_plus", "lrp_z_beta", "lrp_w_square", "lrp_flat", "lrp_epsilon_plus", "lrp_epsilon_plus_flat"),
     *("lrp_epsilon_gamma_box", "deep_taylor", "gradient", "input_gradient", "integrated_gradients", "smooth_grad"),
+    *("grad_cam", "grad_cam_plus_plus", "layer_cam", "score_cam", "rise"),
 )
-FEW = {"integrated_gradients": {"steps": "4"}, "smooth_grad": {"samples": "2"}, "smooth_grad_squared": {"samples": "2"}}
+FEW = {
+    "integrated_gradients": {"steps": "4"},
+    "smooth_grad": {"samples": "2"},
+    "smooth_grad_squared": {"samples": "2"},
+    "rise": {"masks": "8"},
+}
 
 
 def method(name: str) -> Method:
@@ -29,10 +36,19 @@ def method(name: str) -> Method:
     return built
 
 
+MANY = {("score_cam", kind) for kind in ("bottleneck", "basic_block", "depthwise")}
+"""Hundreds of maps, a forward pass for each."""
+
+
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [(name, kind) for name in COMPUTED if name not in (*SIGNALS, *ATTENTION) for kind in NETWORKS]
-    + [(name, "transformer") for name in ON_TRANSFORMERS],
+    [
+        pytest.param(*case, marks=[pytest.mark.slow] if case in MANY else [])
+        for case in [
+            *product((name for name in COMPUTED if name not in (*SIGNALS, *ATTENTION)), NETWORKS),
+            *((name, "transformer") for name in ON_TRANSFORMERS),
+        ]
+    ],
 )
 def test_a_method_keeps_its_contract_on_a_network(name: str, kind: str) -> None:
     net, x, seeds = network(kind), images(2), torch.tensor([1, 2])

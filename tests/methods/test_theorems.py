@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from rapbench.core.catalogue import Call
 from rapbench.core.types import Complete
 from rapbench.methods import METHODS
-from rapbench.methods.cam import GradCam, GuidedGradCam, class_activation
+from rapbench.methods.cam import GradCam, GuidedGradCam
 from rapbench.methods.control import AllBackground, AllForeground, Center, Edge, Random
 from rapbench.methods.deeplift import DeepLiftRescale
 from rapbench.methods.gradient import Gradient, InputGradient
@@ -211,7 +211,7 @@ def test_grad_cam_agrees_with_captum_on_the_last_feature_maps() -> None:
     found = GradCam()(net, x, classes, seeds=SEEDS[:2]).sum(1, keepdim=True)
     maps = captum.attr.LayerGradCam(net, net.layer4).attribute(x.clone(), target=classes, relu_attributions=True)
     expected = nn.functional.interpolate(maps, x.shape[2:], mode="bilinear", align_corners=False)
-    assert maps.shape == class_activation(trace(net, x), trace(net, x).values(x), classes).shape == (2, 1, 2, 2)
+    assert maps.shape == GradCam().activation(trace(net, x), trace(net, x).values(x), classes).shape == (2, 1, 2, 2)
     assert relative(found, expected) < 1e-9
 
 
