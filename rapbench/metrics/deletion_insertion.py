@@ -84,7 +84,7 @@ class DeletionInsertion:
         non_finites, uniform = num_non_finite(explained.relevance), is_constant(pixels)
         images = ((non_finites == 0) & ~uniform).nonzero().squeeze(1)
         counts = self._counts(pixels[0].numel())
-        rank = places(explained, images, descending=True, ties=self.ties)
+        rank = places(pixels[images], explained.batch.seeds[images.cpu()], descending=True, ties=self.ties)
         columns = {"num_non_finite": non_finites, "constant": uniform.long()}
         for name in self._curves:
             curves = pixels.new_full((len(pixels), len(counts), len(OUTCOMES)), torch.nan)

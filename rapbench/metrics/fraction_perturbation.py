@@ -73,9 +73,11 @@ class FractionPerturbation:
             "num_non_finite": non_finites,
             "constant": uniform.long(),
         }
+        seeds = explained.batch.seeds[images.cpu()]
         for order in self._orders:
             curves = pixels.new_full((len(pixels), len(FRACTIONS) + 1, len(_SCORES)), torch.nan)
-            curves[images] = self._curves(order, explained, images, label[images])
+            rank = places(pixels[images], seeds, descending=order == "positive", ties=self.ties)
+            curves[images] = self._curves(explained, images, rank, label[images])
             columns |= {f"{order}_{name}": curve for name, curve in zip(_SCORES, curves.unbind(2), strict=True)}
         return columns
 
@@ -96,10 +98,9 @@ class FractionPerturbation:
     def _orders(self) -> tuple[str, ...]:
         return ("positive", "negative") if self.orders == "both" else (self.orders,)
 
-    def _curves(self, order: str, explained: Explained, images: Tensor, label: Tensor) -> Tensor:
-        """Scores (M, 10, 3) of the chosen images, of labels (M,) or -1."""
+    def _curves(self, explained: Explained, images: Tensor, rank: Tensor, label: Tensor) -> Tensor:
+        """Scores (M, 10, 3) of the chosen images, erased in the order of rank (M, H, W), of labels (M,) or -1."""
         x, target = explained.batch.x[images], explained.target[images]
-        rank = places(explained, images, descending=order == "positive", ties=self.ties)
         counts = torch.tensor([int(fraction * x.shape[2:].numel()) for fraction in FRACTIONS])
         erased = masked_scores(
             explained.network.classify,

@@ -15,16 +15,15 @@ from torch.nn import functional
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from rapbench.core.types import Explained
-
     Replacement = Callable[[Tensor, Tensor], Tensor]
     Score = Callable[[Tensor, Tensor], Tensor]
 
 Ties = Literal["row_major", "random"]
 """How pixels of equal relevance follow one another: row by row, or in an order drawn from each image's seed."""
 OUTCOMES = ("accuracy", "probability", "logit")
-NUM_INPUTS = {"cpu": 128, "cuda": 1024}
-"""Masked inputs built and classified at once, by device: bounds memory; whole batches of any power of two below it."""
+NUM_INPUTS = {"cpu": 32, "cuda": 1024}
+"""Masked inputs built and classified at once, by device: whole batches of any power of two below it. On a CPU, what is
+still in its caches when it is classified; on a GPU, what bounds memory."""
 
 
 def masked_scores(
@@ -53,7 +52,7 @@ def masked_scores(
         wanted: (N, L) bool, the steps to classify, the others' scores being NaN; all by default.
     """
     num_steps = spans[0].shape[-1]
-    first, last = (edge.to(rank.device).expand(len(start), num_steps) for edge in spans)
+    first, last = (edge.to(rank).expand(len(start), num_steps) for edge in spans)
     scores = start.new_full((len(start), num_steps, num_scores), torch.nan, dtype=torch.float64)
     pairs = torch.arange(len(start) * num_steps, device=rank.device)
     if wanted is not None:
@@ -109,12 +108,10 @@ def blurred(x: Tensor, side: int = 11, sigma: float = 5.0) -> Tensor:
     return functional.conv2d(vertical, down.mT, padding=(0, side // 2), groups=x.shape[1])
 
 
-def places(explained: Explained, images: Tensor, *, descending: bool, ties: Ties) -> Tensor:
-    """Place (M, H, W) int32 of every pixel of the chosen images (M,) in the order of its relevance."""
-    pixels = explained.pixels[images]
-    drawn = ties == "random" and len(images)
-    shuffled = shuffles(explained.batch.seeds[images.cpu()], pixels[0].numel()) if drawn else None
-    return ranks(pixels, descending=descending, ties=shuffled)
+def places(pixels: Tensor, seeds: Tensor, *, descending: bool, ties: Ties) -> Tensor:
+    """Place (N, H, W) int32 of every pixel of maps (N, H, W) in the order of relevance; seeds (N,) are the images'."""
+    drawn = ties == "random" and len(pixels)
+    return ranks(pixels, descending=descending, ties=shuffles(seeds, pixels[0].numel()) if drawn else None)
 
 
 def shuffles(seeds: Tensor, size: int) -> Tensor:

@@ -82,9 +82,10 @@ class Perturbation:
             "num_non_finite": non_finites,
             "constant": uniform.long(),
         }
+        seeds = explained.batch.seeds[images.cpu()]
         for order in self._orders:
             curves = pixels.new_full((len(pixels), self.steps + 1, len(OUTCOMES)), torch.nan)
-            curves[images] = self._curves(explained, images, self._ranks(explained, images, order))
+            curves[images] = self._curves(explained, images, self._ranks(pixels[images], seeds, order))
             columns |= {f"{order}_{name}": curve for name, curve in zip(OUTCOMES, curves.unbind(2), strict=True)}
         return columns
 
@@ -114,13 +115,12 @@ class Perturbation:
     def _orders(self) -> tuple[str, ...]:
         return ("lerf", "morf") if self.orders == "both" else (self.orders,)
 
-    def _ranks(self, explained: Explained, images: Tensor, order: str) -> Tensor:
+    def _ranks(self, pixels: Tensor, seeds: Tensor, order: str) -> Tensor:
         """Place (N, H, W) int32 of every pixel in the order of erasure; what is never erased comes after all steps."""
         descending = order == "morf"
-        rank = places(explained, images, descending=descending, ties=self.ties)
+        rank = places(pixels, seeds, descending=descending, ties=self.ties)
         if self.fill == "continue":
             return rank
-        pixels = explained.pixels[images]
         return rank.masked_fill(pixels <= 0 if descending else pixels >= 0, self.pixels * self.steps)
 
     def _curves(self, explained: Explained, images: Tensor, rank: Tensor) -> Tensor:
