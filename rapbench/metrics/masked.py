@@ -102,10 +102,11 @@ def blurred(x: Tensor, side: int = 11, sigma: float = 5.0) -> Tensor:
     """
     from scipy.ndimage import gaussian_filter1d
 
-    weights = torch.from_numpy(gaussian_filter1d(torch.eye(side).double()[side // 2].numpy(), sigma)).to(x)
+    weights = torch.from_numpy(gaussian_filter1d(torch.eye(side).double()[side // 2].numpy(), sigma)).to(x.device)
     down = weights.view(1, 1, side, 1).expand(x.shape[1], 1, side, 1)
-    vertical = functional.conv2d(x, down, padding=(side // 2, 0), groups=x.shape[1])
-    return functional.conv2d(vertical, down.mT, padding=(0, side // 2), groups=x.shape[1])
+    wide = x.double()  # whose products are exact in every mode of a device
+    vertical = functional.conv2d(wide, down, padding=(side // 2, 0), groups=x.shape[1])
+    return functional.conv2d(vertical, down.mT, padding=(0, side // 2), groups=x.shape[1]).to(x.dtype)
 
 
 def places(pixels: Tensor, seeds: Tensor, *, descending: bool, ties: Ties) -> Tensor:
