@@ -202,9 +202,18 @@ def summary(experiment: Experiment) -> str:
     counts = ", ".join(f"{cell.metric} on {cell.limit}{unit}" for cell in cells)
     scoring = f", scoring {experiment.scoring_precision}" if experiment.scoring_precision else ""
     device = f"{experiment.device.type} ({_precisions(experiment)}{scoring})"
-    return (
-        f"{experiment.classifier.title} on {experiment.limit} images of {experiment.dataset_name}, {device}: {counts}"
-    )
+    what = f"{experiment.classifier.title} on {experiment.limit} images of {experiment.dataset_name}"
+    return f"{what}{_explained(experiment)}, {device}: {counts}"
+
+
+def _explained(experiment: Experiment) -> str:
+    """Which class is explained, where it is not the predicted one."""
+    from rapbench.run.target import PREDICTED, called
+
+    if experiment.target == PREDICTED:
+        return ""
+    classes, index = experiment.classifier.classes, experiment.target
+    return f", target {called(int(index), classes) if index.isdecimal() else index}"
 
 
 def _precisions(experiment: Experiment) -> str:

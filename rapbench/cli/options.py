@@ -55,6 +55,9 @@ OnlyModel = Annotated[
 OnlyDataset = Annotated[str | None, typer.Option("--dataset", help="Only on these images; likewise.")]
 OnlyWeights = Annotated[str | None, typer.Option("--weights", help="Only of these weights.")]
 OnlySelect = Annotated[str | None, typer.Option("--select", help="Only of all images, or of the correct ones.")]
+OnlyTarget = Annotated[
+    str | None, typer.Option("--target", help="Only of this class explained: predicted, label, or an index.")
+]
 OnlySeed = Annotated[int | None, typer.Option("--seed", help="Only of this seed.")]
 OnlyPrecision = Annotated[str | None, typer.Option("--precision", help="Only of this precision.")]
 OnlyDevice = Annotated[str | None, typer.Option("--device", help="Only of cpu or cuda.")]

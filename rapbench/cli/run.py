@@ -65,6 +65,9 @@ def run(
     shuffle: Annotated[
         bool, typer.Option("--shuffle", help="Take the images in an order drawn by the seed.")
     ] = DEFAULTS.shuffle,
+    target: Annotated[
+        str, typer.Option(help="Class to explain: predicted, label, or one for all images, by name or index.")
+    ] = DEFAULTS.target,
     seed: Seed = DEFAULTS.seed,
     device: Device = DEFAULTS.device,
     batch_size: Annotated[
@@ -165,7 +168,9 @@ def _exhibited(context: typer.Context, name: str, ended: list[Finished], *, as_j
     from rapbench.results.store import Store
 
     cells = [cell for done in ended for cell in done.experiment.cells.values()]
-    given = {key: value for key, value in typed(context).items() if key in {"model", "dataset"}}
+    given = {key: value for key, value in typed(context).items() if key in {"model", "dataset", "target"}}
+    if "target" in given:
+        given["target"] = cells[0].identity.target  # the index where a name was typed
     settings = tuple({cell.key: cell.identity.setting() for cell in cells}.values())
     asked, store, card = Filter(**given, settings=settings), Store(context.params["out"]), card_of(name)
     if isinstance(card, Figure):

@@ -151,6 +151,7 @@ def _clean(classifier: Classifier, shown: Picture, target: str | None, seed: int
     import torch
 
     from rapbench.core.seeds import image_seed
+    from rapbench.run.target import class_index
 
     image = shown.image
     if len(image) != len(classifier.mean):  # a grey picture for a network that wants RGB, or the reverse
@@ -159,7 +160,7 @@ def _clean(classifier: Classifier, shown: Picture, target: str | None, seed: int
     with torch.no_grad():
         logits: Tensor = classifier.module(x)[0]
     names = classifier.classes
-    index = int(logits.argmax()) if target is None else _class_index(target, names, len(logits))
+    index = int(logits.argmax()) if target is None else class_index(target, names, len(logits))
     return Clean(
         shown=shown,
         model=classifier.module,
@@ -173,9 +174,11 @@ def _clean(classifier: Classifier, shown: Picture, target: str | None, seed: int
 
 def _caption(logits: Tensor, index: int, names: Sequence[str]) -> tuple[str, ...]:
     """The explained class, its logit and probability, and the predicted class where it is another."""
+    from rapbench.run.target import called
+
     predicted, p = int(logits.argmax()), float(logits.softmax(0)[index])
-    lines = (_called(index, names), f"logit {logits[index]:.2f}, p = {_probability(p)}")
-    return lines if predicted == index else (*lines, f"predicted {_called(predicted, names)}")
+    lines = (called(index, names), f"logit {logits[index]:.2f}, p = {_probability(p)}")
+    return lines if predicted == index else (*lines, f"predicted {called(predicted, names)}")
 
 
 def _probability(p: float) -> str:
@@ -230,26 +233,3 @@ def _passed(clean: Clean, method: Method, positions: Collection[int]) -> list[tu
 def _summed(relevance: Tensor) -> NDArray[Any]:
     """Pixel map (h, w) of relevance (1, C, h, w). Source: Nam et al. 2020, Figure 4."""
     return relevance.double().sum(1)[0].numpy()
-
-
-def _called(index: int, names: Sequence[str]) -> str:
-    return f"{names[index]} ({index})" if names else f"class {index}"
-
-
-def _class_index(text: str, names: Sequence[str], num_classes: int) -> int:
-    """The class that an index or a name means."""
-    from difflib import get_close_matches
-
-    from rapbench.core.errors import BadConfig, UnknownName
-
-    if text.isdecimal() and int(text) < num_classes:
-        return int(text)
-    if text.isdecimal() or not names:
-        raise BadConfig(f"target {text}: pass an index from 0 to {num_classes - 1}" + (" or a name" if names else ""))
-    found = [index for index, name in enumerate(names) if name.lower() == text.lower()]
-    if len(found) > 1:
-        raise BadConfig(f"target {text}: classes {' and '.join(map(str, found))} have this name: pass an index")
-    if not found:
-        near = ", ".join(get_close_matches(text, names, cutoff=0.5)) or "none of its kind"
-        raise UnknownName(f"no class named {text!r} among the {num_classes}; near: {near}")
-    return found[0]

@@ -371,7 +371,7 @@ class Metric(Protocol):
 
     Called on a batch it returns sufficient statistics, one entry per image, never a final ratio; `variants` then names
     the numbers that can be computed from them. Columns are (N,) or (N, L), on any device. Rows passed to a variant also
-    hold `index`, `id`, `label` (-1 where unknown) and `target`.
+    hold `index`, `id`, `label` (-1 where unknown), `target`, and `predicted` where that may be another class.
 
     One that asks `Network.explain` for more maps says `explains = True`, as not every method has them. One of the
     catalogue that costs much and tells little more than others says `only_when_asked = True`; one whose parameters

@@ -51,7 +51,7 @@ def _networks(specs: Sequence[RunSpec], *, required: bool) -> Iterator[Finding]:
 
     different: dict[object, RunSpec] = {}
     for spec in specs:
-        alike = (spec.model, spec.weights, spec.seed, spec.device, spec.select, weights_name(spec))
+        alike = (spec.model, spec.weights, spec.seed, spec.device, spec.select, spec.target, weights_name(spec))
         different.setdefault(alike, spec)
     for spec in different.values():
         level: Level = "warn" if spec.weights == "auto" and not required else "FAIL"

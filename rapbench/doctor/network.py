@@ -13,6 +13,7 @@ from rapbench.core.types import Classifier
 from rapbench.doctor.finding import Finding, shown
 from rapbench.run import resolve
 from rapbench.run.spec import RunSpec
+from rapbench.run.target import PREDICTED
 
 _PROBED = 4
 """Images of which time and memory are measured."""
@@ -23,7 +24,9 @@ def network(spec: RunSpec) -> Iterator[Finding]:
     subject, space = f"model {spec.model}", resolve.label_space(spec)
     if absent := resolve.absent(spec):
         yield Finding(level="warn", subject=subject, message=absent)
-        classifier = resolve.network(spec.model_copy(update={"weights": "random", "select": "all"}), space)
+        classifier = resolve.network(
+            spec.model_copy(update={"weights": "random", "select": "all", "target": PREDICTED}), space
+        )
     else:
         classifier = resolve.network(spec, space)
         yield Finding(level="ok", subject=subject, message=f"{classifier.title}: weights fit")

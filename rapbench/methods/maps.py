@@ -20,7 +20,7 @@ _MODES = {"bilinear": "bilinear", "nearest": "nearest-exact"}
 
 @dataclass(frozen=True, kw_only=True)
 class Maps:
-    """What a file holds of each image: its relevance for the class that the network predicts.
+    """What a file holds of each image: its relevance for the class that the run explains.
 
     A map of pixels (H, W) or (1, H, W) is shared evenly by the channels, so that their sum is the map.
 

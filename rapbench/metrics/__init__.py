@@ -18,6 +18,16 @@ METRICS = Catalogue(
             "the prediction's drop as pixels are erased (Samek et al. 2017): least relevant first, lower is better; "
             "most relevant first, higher is better",
         ),
+        "deletion_insertion": Entry(
+            "rapbench.metrics.deletion_insertion:DeletionInsertion",
+            "area under the probability as the most relevant pixels are deleted, lower is better, and inserted, higher "
+            "is better (Petsiuk et al. 2018)",
+        ),
+        "fraction_perturbation": Entry(
+            "rapbench.metrics.fraction_perturbation:FractionPerturbation",
+            "area under top-1 accuracy as tenths of the pixels are erased (Chefer et al. 2021): positive, most "
+            "relevant first, lower is better; negative, higher is better",
+        ),
         "degradation": Entry(
             "rapbench.metrics.degradation:Degradation",
             "the prediction's drop as patches are replaced by their mean (Kindermans et al. 2018); higher is better",

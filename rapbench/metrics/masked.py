@@ -7,9 +7,10 @@ stead and what is read off the logits; `masked_scores` runs all steps of all ima
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
+from torch.nn import functional
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,8 +18,12 @@ if TYPE_CHECKING:
     Replacement = Callable[[Tensor, Tensor], Tensor]
     Score = Callable[[Tensor, Tensor], Tensor]
 
-NUM_INPUTS = {"cpu": 128, "cuda": 1024}
-"""Masked inputs built and classified at once, by device: bounds memory; whole batches of any power of two below it."""
+Ties = Literal["row_major", "random"]
+"""How pixels of equal relevance follow one another: row by row, or in an order drawn from each image's seed."""
+OUTCOMES = ("accuracy", "probability", "logit")
+NUM_INPUTS = {"cpu": 32, "cuda": 1024}
+"""Masked inputs built and classified at once, by device: whole batches of any power of two below it. On a CPU, what is
+still in its caches when it is classified; on a GPU, what bounds memory."""
 
 
 def masked_scores(
@@ -47,7 +52,7 @@ def masked_scores(
         wanted: (N, L) bool, the steps to classify, the others' scores being NaN; all by default.
     """
     num_steps = spans[0].shape[-1]
-    first, last = (edge.to(rank.device).expand(len(start), num_steps) for edge in spans)
+    first, last = (edge.to(rank).expand(len(start), num_steps) for edge in spans)
     scores = start.new_full((len(start), num_steps, num_scores), torch.nan, dtype=torch.float64)
     pairs = torch.arange(len(start) * num_steps, device=rank.device)
     if wanted is not None:
@@ -67,6 +72,11 @@ def up_to(counts: Tensor) -> tuple[Tensor, Tensor]:
     return torch.zeros_like(counts), counts
 
 
+def beyond(counts: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Spans of steps that replace all of size places but the first so many: showing more and more of the image."""
+    return counts, torch.full_like(counts, size)
+
+
 def each_alone(counts: Tensor) -> tuple[Tensor, Tensor]:
     """Spans of steps that replace what lies between one count and the next, the rest being as it was."""
     return torch.cat([torch.zeros_like(counts[:1]), counts[:-1]]), counts
@@ -83,6 +93,34 @@ def picture(pictures: Tensor) -> Replacement:
     return lambda images, _: pictures[images]
 
 
+def blurred(x: Tensor, side: int = 11, sigma: float = 5.0) -> Tensor:
+    """Images (N, C, H, W) under a Gaussian window of side × side pixels, with zeros around them.
+
+    What of the Gaussian lies outside the window is mirrored at its edges, so that its weights sum to 1.
+
+    Source: Petsiuk et al. 2018, their implementation.
+    """
+    from scipy.ndimage import gaussian_filter1d
+
+    weights = torch.from_numpy(gaussian_filter1d(torch.eye(side).double()[side // 2].numpy(), sigma)).to(x.device)
+    down = weights.view(1, 1, side, 1).expand(x.shape[1], 1, side, 1)
+    wide = x.double()  # whose products are exact in every mode of a device
+    vertical = functional.conv2d(wide, down, padding=(side // 2, 0), groups=x.shape[1])
+    return functional.conv2d(vertical, down.mT, padding=(0, side // 2), groups=x.shape[1]).to(x.dtype)
+
+
+def places(pixels: Tensor, seeds: Tensor, *, descending: bool, ties: Ties) -> Tensor:
+    """Place (N, H, W) int32 of every pixel of maps (N, H, W) in the order of relevance; seeds (N,) are the images'."""
+    drawn = ties == "random" and len(pixels)
+    return ranks(pixels, descending=descending, ties=shuffles(seeds, pixels[0].numel()) if drawn else None)
+
+
+def shuffles(seeds: Tensor, size: int) -> Tensor:
+    """A permutation (N, size) of pixels for each seed (N,), drawn on the CPU."""
+    drawn = [torch.randperm(size, generator=torch.Generator().manual_seed(seed)) for seed in seeds.tolist()]
+    return torch.stack(drawn)
+
+
 def ranks(values: Tensor, *, descending: bool, ties: Tensor | None = None) -> Tensor:
     """Place (N, H, W) int32 of every pixel or patch in the order of its value (N, H, W).
 
@@ -94,5 +132,13 @@ def ranks(values: Tensor, *, descending: bool, ties: Tensor | None = None) -> Te
     else:
         first = ties.to(flat.device)
         order = first.gather(1, torch.argsort(flat.gather(1, first), dim=1, descending=descending, stable=True))
-    places = torch.arange(order.shape[1], dtype=torch.int32, device=order.device)
-    return torch.empty_like(order, dtype=torch.int32).scatter_(1, order, places.expand_as(order)).view(values.shape)
+    place = torch.arange(order.shape[1], dtype=torch.int32, device=order.device)
+    return torch.empty_like(order, dtype=torch.int32).scatter_(1, order, place.expand_as(order)).view(values.shape)
+
+
+def outcomes(logits: Tensor, target: Tensor) -> Tensor:
+    """Accuracy, probability and logit (M, 3) float64 of the targets (M,) given logits (M, K); NaN where one is NaN."""
+    wide, index = logits.double(), target.unsqueeze(1)
+    logit = wide.gather(1, index)
+    accuracy = (wide.argmax(1, keepdim=True) == index).double().where(~wide.isnan().any(1, keepdim=True), torch.nan)
+    return torch.cat([accuracy, (logit - wide.logsumexp(1, keepdim=True)).exp(), logit], dim=1)

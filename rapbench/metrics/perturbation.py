@@ -14,7 +14,7 @@ from rapbench.core.errors import BadConfig
 from rapbench.core.ranges import Count
 from rapbench.core.rows import vectors
 from rapbench.core.types import Direction, Explained, Need, Variant
-from rapbench.metrics.masked import colour, masked_scores, ranks, up_to
+from rapbench.metrics.masked import OUTCOMES, Ties, colour, masked_scores, outcomes, places, up_to
 from rapbench.metrics.undefined import constant, is_constant, misclassified, non_finite, num_non_finite
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 _USUAL_SIZE = 224
 """Side in pixels of the images that the paper erases 100 pixels of a step."""
-_OUTCOMES = ("accuracy", "probability", "logit")
 _DIRECTION: Mapping[str, Direction] = {"lerf": "lower", "morf": "higher"}
 _ERASED_SIGN = {"lerf": "num_negative", "morf": "num_positive"}
 
@@ -59,7 +58,7 @@ class Perturbation:
     pixels: Count = 100
     steps: Count = 40
     space: Literal["net", "raw"] = "net"
-    ties: Literal["row_major", "random"] = "row_major"
+    ties: Ties = "row_major"
     fill: Literal["continue", "stop"] = "continue"
     orders: Literal["both", "lerf", "morf"] = "both"
     images: Count | None = field(default=None, metadata={"selection": True})
@@ -83,15 +82,16 @@ class Perturbation:
             "num_non_finite": non_finites,
             "constant": uniform.long(),
         }
+        seeds = explained.batch.seeds[images.cpu()]
         for order in self._orders:
-            curves = pixels.new_full((len(pixels), self.steps + 1, len(_OUTCOMES)), torch.nan)
-            curves[images] = self._curves(explained, images, self._ranks(explained, images, order))
-            columns |= {f"{order}_{name}": curve for name, curve in zip(_OUTCOMES, curves.unbind(2), strict=True)}
+            curves = pixels.new_full((len(pixels), self.steps + 1, len(OUTCOMES)), torch.nan)
+            curves[images] = self._curves(explained, images, self._ranks(pixels[images], seeds, order))
+            columns |= {f"{order}_{name}": curve for name, curve in zip(OUTCOMES, curves.unbind(2), strict=True)}
         return columns
 
     def variants(self, *, signed: bool) -> Mapping[str, Variant]:
         variants: dict[str, Variant] = {}
-        for outcome in _OUTCOMES:
+        for outcome in OUTCOMES:
             for order in self._orders:
                 aopc = partial(_aopc, name=f"{order}_{outcome}")
                 variants[f"{order}_aopc_{outcome}"] = _variant(_DIRECTION[order], aopc)
@@ -115,12 +115,10 @@ class Perturbation:
     def _orders(self) -> tuple[str, ...]:
         return ("lerf", "morf") if self.orders == "both" else (self.orders,)
 
-    def _ranks(self, explained: Explained, images: Tensor, order: str) -> Tensor:
+    def _ranks(self, pixels: Tensor, seeds: Tensor, order: str) -> Tensor:
         """Place (N, H, W) int32 of every pixel in the order of erasure; what is never erased comes after all steps."""
-        pixels, descending = explained.pixels[images], order == "morf"
-        random = self.ties == "random" and len(images)
-        ties = shuffles(explained.batch.seeds[images.cpu()], pixels[0].numel()) if random else None
-        rank = ranks(pixels, descending=descending, ties=ties)
+        descending = order == "morf"
+        rank = places(pixels, seeds, descending=descending, ties=self.ties)
         if self.fill == "continue":
             return rank
         return rank.masked_fill(pixels <= 0 if descending else pixels >= 0, self.pixels * self.steps)
@@ -138,25 +136,11 @@ class Perturbation:
             spans=up_to(self.pixels * step[1:]),
             replacement=colour(explained.network.black if self.space == "raw" else (0.0,), x),
             score=lambda logits, some: outcomes(logits, target[some]),
-            num_scores=len(_OUTCOMES),
+            num_scores=len(OUTCOMES),
             wanted=step[1:] <= last if self.fill == "stop" else None,
         )
         clean = outcomes(explained.intact[images], target).unsqueeze(1)
         return torch.cat([clean, erased], 1).take_along_dim(step.minimum(last).unsqueeze(2), 1)
-
-
-def shuffles(seeds: Tensor, size: int) -> Tensor:
-    """A permutation (N, size) of pixels for each seed (N,), drawn on the CPU."""
-    drawn = [torch.randperm(size, generator=torch.Generator().manual_seed(seed)) for seed in seeds.tolist()]
-    return torch.stack(drawn)
-
-
-def outcomes(logits: Tensor, target: Tensor) -> Tensor:
-    """Accuracy, probability and logit (M, 3) float64 of the targets (M,) given logits (M, K); NaN where one is NaN."""
-    wide, index = logits.double(), target.unsqueeze(1)
-    logit = wide.gather(1, index)
-    accuracy = (wide.argmax(1, keepdim=True) == index).double().where(~wide.isnan().any(1, keepdim=True), torch.nan)
-    return torch.cat([accuracy, (logit - wide.logsumexp(1, keepdim=True)).exp(), logit], dim=1)
 
 
 def _aopc(rows: DataFrame, name: str) -> NDArray[np.float64]:

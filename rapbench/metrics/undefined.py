@@ -33,5 +33,9 @@ def constant(rows: DataFrame) -> NDArray[np.bool_]:
 
 
 def misclassified(rows: DataFrame) -> NDArray[np.bool_]:
-    """Rows whose explained class is not the label; an unknown label is not held against an image."""
-    return ((rows["label"] >= 0) & (rows["label"] != rows["target"])).to_numpy()
+    """Rows whose predicted class is not the label; an unknown label is not held against an image.
+
+    Rows tell the predicted class where another one was explained; elsewhere it is the target.
+    """
+    predicted = rows["predicted"] if "predicted" in rows else rows["target"]
+    return ((rows["label"] >= 0) & (rows["label"] != predicted)).to_numpy()

@@ -59,6 +59,7 @@ class Part(_Section):
         also: names of networks that are no less the paper's.
         metric: metric, as `rapbench run` takes it.
         select: which images, as `rapbench run` takes it.
+        target: which class is explained, likewise.
         limit: how many; all by default.
         methods: row name -> method that stands for the row in this part instead of the row's own.
     """
@@ -70,6 +71,7 @@ class Part(_Section):
     also: tuple[str, ...] = ()
     metric: str
     select: str = "all"
+    target: str = "predicted"
     limit: int | None = None
     methods: dict[str, str] = Field(default_factory=dict)
 
@@ -183,7 +185,7 @@ class Table(_Section):
 
 
 def _settings(part: Part, method: list[Any]) -> dict[str, Any]:
-    own = part.model_dump(include={"name", "dataset", "model", "metric", "select"})
+    own = part.model_dump(include={"name", "dataset", "model", "metric", "select", "target"})
     return {**own, "method": method, **({} if part.limit is None else {"limit": part.limit})}
 
 

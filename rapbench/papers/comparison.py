@@ -74,7 +74,7 @@ class Paired(NamedTuple):
 def compared(table: Table, cells: Sequence[Scored], wanted: Filter) -> list[Panel]:
     """The table's columns, filled with what the store holds.
 
-    The network and the images that are wanted stand for the card's in every column.
+    The network, the images and the class explained that are wanted stand for the card's in every column.
 
     Raises:
         BadConfig: several cells could be meant; the message says which option narrows them.
@@ -97,7 +97,7 @@ def against(table: Table, name: str) -> Row:
 def _panel(table: Table, column: Column, cells: Sequence[Scored], wanted: Filter) -> Panel:
     chosen = {"model": wanted.model or column.part.model, "dataset": wanted.dataset or column.part.dataset}
     part, metric = column.part.model_copy(update=chosen), parse_call(column.part.metric)
-    asked = replace(wanted, model=part.model, dataset=part.dataset)
+    asked = replace(wanted, model=part.model, dataset=part.dataset, target=wanted.target or part.target)
     held = [one for one in cells if asked.admits(one.cell) and one.cell.identity.metric.name == metric.name]
     rows = _asked_for(table, part, wanted.methods)
     matched = {

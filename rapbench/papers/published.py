@@ -52,7 +52,8 @@ def heading(table: Table, panel: Panel) -> str:
     if measured is None:
         return f"{panel.column.title}: no results of {panel.part.model} on {panel.part.dataset}"
     cell = measured.cell
-    title = f"{panel.column.title}: {cell.model_title} on {cell.dataset} ({measured.direction} is better)"
+    explained = "" if cell.identity.target == panel.column.part.target else f", target {cell.identity.target}"
+    title = f"{panel.column.title}: {cell.model_title} on {cell.dataset}{explained} ({measured.direction} is better)"
     foreign = panel.column.published and unlike(table, panel)
     return f"{title}, beside numbers published for {panel.column.part.published_for}" if foreign else title
 
@@ -77,7 +78,9 @@ def unlike(table: Table, panel: Panel) -> list[str]:
     if model.name == panel.column.part.model and model.weights not in table.weights:
         told.append(f"other weights, {cell.model_title}")
     images = cell.dataset != panel.column.part.dataset
-    return told + ([f"another data set, {cell.dataset}"] if images else [])
+    told += [f"another data set, {cell.dataset}"] if images else []
+    explained = cell.identity.target != panel.column.part.target
+    return told + ([f"another class explained, {cell.identity.target}"] if explained else [])
 
 
 def _grid(
@@ -192,7 +195,7 @@ def _record(table: Table, panel: Panel, entry: Entry) -> dict[str, Any]:
         "dataset": panel.part.dataset,
         "model": panel.part.model,
         "model_title": result.cell.model_title if result else None,
-        **{key: computed.get(key) for key in ("weights", "select", "shuffle", "seed", "precision", "device")},
+        **{key: computed.get(key) for key in ("weights", "select", "shuffle", "target", "seed", "precision", "device")},
         "method": table.call(entry.row, panel.part),
         "metric": panel.part.metric,
         "variant": column.variant,

@@ -18,7 +18,7 @@ from rapbench.results.cell import Cell
 from rapbench.results.store import Held
 
 FIELDS = (
-    *("dataset", "model", "weights", "select", "shuffle", "seed", "precision", "device"),
+    *("dataset", "model", "weights", "select", "shuffle", "target", "seed", "precision", "device"),
     *("method", "backend", "metric", "variant", "value", "ci_low", "ci_high", "n", "n_dropped", "n_missing"),
     *("direction", "key", "origin"),
 )
@@ -33,6 +33,7 @@ def measured_on(cell: Cell) -> dict[str, Any]:
         "weights": own.model.weights,
         "select": own.dataset.select,
         "shuffle": own.dataset.shuffle,
+        "target": own.target,
         "seed": own.seed,
         "precision": own.arithmetic,
         "device": own.device,

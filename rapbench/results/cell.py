@@ -87,7 +87,19 @@ class MetricIdentity:
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """All that the numbers of a cell depend on."""
+    """All that the numbers of a cell depend on.
+
+    Attributes:
+        rapbench: version.
+        dataset: which images.
+        model: which network.
+        method: which method.
+        metric: which metric.
+        seed: of everything random.
+        precision: in which the network is held.
+        device: 'cpu' or 'cuda'.
+        target: the class that is explained: 'predicted', 'label', or the index of one class.
+    """
 
     rapbench: str
     dataset: DatasetIdentity
@@ -97,6 +109,7 @@ class Identity:
     seed: int
     precision: str
     device: str
+    target: str = "predicted"
 
     @cached_property
     def key(self) -> str:
@@ -111,7 +124,7 @@ class Identity:
     def document(self) -> dict[str, Any]:
         """It as canonical JSON holds it: what was not asked for leaves no trace, so that new choices move no keys."""
         parts = {name: _asked(getattr(self, name)) for name in _PARTS}
-        return dict(json.loads(json.dumps({**asdict(self), **parts})))
+        return dict(json.loads(json.dumps({**_asked(self), **parts})))
 
     @classmethod
     def parse(cls, document: Mapping[str, Any]) -> Self:
@@ -139,7 +152,7 @@ _PARTS: dict[str, Any] = {
 
 
 def _asked(part: Any) -> dict[str, Any]:
-    """The fields of a part that are no defaults."""
+    """The fields that are no defaults."""
     return {f.name: value for f in fields(part) if (value := getattr(part, f.name)) != f.default}
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from rapbench.core.catalogue import parse_call, placeless
-from rapbench.results.cell import Cell
+from rapbench.results.cell import Cell, Identity
 
 T = TypeVar("T")
 
@@ -18,6 +18,7 @@ _SHOWN = 16
 _NARROWING = {
     "model.weights": "weights",
     "dataset.select": "select",
+    "target": "target",
     "seed": "seed",
     "precision": "precision",
     "device": "device",
@@ -34,6 +35,7 @@ class Filter:
         dataset: images, with parameters that narrow them.
         weights: name of the weights, or their file.
         select: 'all' images or the 'correct' ones.
+        target: the class explained: 'predicted', 'label', or an index.
         seed: of the run.
         precision: of the maps.
         device: of the run.
@@ -45,6 +47,7 @@ class Filter:
     dataset: str | None = None
     weights: str | None = None
     select: str | None = None
+    target: str | None = None
     seed: int | None = None
     precision: str | None = None
     device: str | None = None
@@ -58,6 +61,7 @@ class Filter:
             (self.model and placeless(self.model), own.model.name),
             (self.weights and Path(self.weights).name, own.model.weights),
             (self.select, own.dataset.select),
+            (self.target, own.target),
             (self.seed, own.seed),
             (self.precision, own.arithmetic),
             (self.device, own.device),
@@ -82,7 +86,7 @@ class Filter:
 
     def __str__(self) -> str:
         """What is asked for, as options of a command; empty where nothing is."""
-        fields = ("model", "dataset", "weights", "select", "seed", "precision", "device")
+        fields = ("model", "dataset", "weights", "select", "target", "seed", "precision", "device")
         given = {key: value for key in fields if (value := getattr(self, key)) is not None}
         methods = [f"--method {','.join(self.methods)}"] if self.methods else []
         return " ".join([*(f"--{key} {value}" for key, value in given.items()), *methods])
@@ -95,7 +99,8 @@ class Group(Generic[T]):
     Attributes:
         members: one a method.
         cell: of any of them.
-        apart: what tells the group from others of the same metric, images and network: name -> value.
+        apart: what tells the group from others of the same metric, images and network, and always a class explained
+            that is not the predicted one: name -> value.
     """
 
     members: tuple[T, ...]
@@ -170,7 +175,8 @@ def _shared(cell: Cell) -> dict[str, str]:
 def _apart(own: Cell, cells: Sequence[Cell]) -> dict[str, str]:
     namesakes = [_shared(other) for other in cells if _name(other) == _name(own)]
     shared = _shared(own)
-    keys = [key for key in shared if any(other.get(key) != shared[key] for other in namesakes)]
+    always = {"target"} if own.identity.target != Identity.target else set()
+    keys = [k for k in shared if k in always or any(other.get(k) != shared[k] for other in namesakes)]
     return {key.removeprefix("dataset.parameters.").rpartition(".")[2]: shared[key][:_SHOWN] for key in keys}
 
 

@@ -26,6 +26,7 @@ from rapbench.run.explainer import Classified, Explainer
 from rapbench.run.lent import copied, leaving_no_trace
 from rapbench.run.plan import BLOCK_SIZE, Experiment, Study, Task
 from rapbench.run.reading import Loaded, read
+from rapbench.run.target import PREDICTED
 
 T = TypeVar("T")
 Progress = Callable[[int], None]
@@ -249,6 +250,7 @@ def _identity_columns(
         "id": np.array([s.id for s in loaded.samples[:count]]),
         "label": np.array(labels),
         "target": _numpy(explained.target[:count]),
+        **({} if experiment.target == PREDICTED else {"predicted": _numpy(explained.logits[:count].argmax(1))}),
     }
 
 

@@ -24,6 +24,7 @@ from rapbench.run.lent import Lent, leaving_no_trace
 from rapbench.run.plan import Experiment
 from rapbench.run.reading import Loaded
 from rapbench.run.scorer import Scorer, set_products
+from rapbench.run.target import LABEL, PREDICTED
 
 _BATCH = {"cpu": (8, 8), "cuda": (32, 256)}
 """Images a batch when explaining and when only classifying: on a CPU, what stays in its caches."""
@@ -38,6 +39,11 @@ class Classified:
     target: Tensor
     scored: Tensor | None
     """Logits in the arithmetic of scoring, where that is another than that of explaining."""
+
+    @property
+    def predicted(self) -> Tensor:
+        """The top class (N,)."""
+        return self.logits.argmax(1)
 
 
 class Explainer:
@@ -64,10 +70,20 @@ class Explainer:
             return None
         batch = self._batch(loaded.samples)
         logits = self.classify(batch.x)
-        return Classified(batch, logits, logits.argmax(1), self.score(batch.x) if self.score else None)
+        return Classified(batch, logits, self._target(batch, logits), self.score(batch.x) if self.score else None)
+
+    def _target(self, batch: Batch, logits: Tensor) -> Tensor:
+        """The classes (N,) to explain."""
+        if self.experiment.target == LABEL:
+            assert batch.label is not None, "checked when the spec was resolved"
+            return batch.label
+        predicted = logits.argmax(1)
+        if self.experiment.target == PREDICTED:
+            return predicted
+        return torch.full_like(predicted, int(self.experiment.target))
 
     def explained(self, method: Named[Method], clean: Classified) -> Explained:
-        """The block's images explained for the predicted class.
+        """The block's images explained for their target.
 
         A logit that is not finite has no map: of such images it is not a number.
         """

@@ -20,13 +20,14 @@ from rapbench.core.errors import BadData, SpecMismatch
 from rapbench.core.named import Named, parameters
 from rapbench.core.paths import stem_of
 from rapbench.core.sources import code_digest, source_digest
-from rapbench.core.types import Classifier, Dataset, Method, Metric
+from rapbench.core.types import Classifier, Dataset, Method, Metric, Sample
 from rapbench.methods.arithmetic import Arithmetic, Demanding
 from rapbench.relprop.graph import Graph
 from rapbench.relprop.tracing.trace import trace
 from rapbench.results.cell import Cell, DatasetIdentity, Identity, MethodIdentity, MetricIdentity, ModelIdentity
 from rapbench.results.store import Block, BlockFile, Columns, Store, covers
 from rapbench.run.spec import RunSpec
+from rapbench.run.target import LABEL, PREDICTED
 
 BLOCK_SIZE = 32
 """Images a block: what a killed run loses at most, for one method."""
@@ -74,7 +75,8 @@ class Study(Protocol):
 class Experiment:
     """Everything a run needs, loaded and checked.
 
-    `order` holds the data set's indices of the images it takes; positions, in blocks and rows, are places in it. With a
+    `order` holds the data set's indices of the images it takes; positions, in blocks and rows, are places in it. The
+    class explained is `target`: 'predicted', 'label', or the index of one class in digits. With a
     study nothing is explained: the study is the one method and the one metric, and positions are the study's.
     """
 
@@ -86,6 +88,7 @@ class Experiment:
     methods: tuple[Named[Method], ...]
     metrics: tuple[Named[Metric], ...]
     order: tuple[int, ...]
+    target: str = PREDICTED
     study: Named[Study] | None = None
 
     @property
@@ -247,14 +250,18 @@ class Experiment:
         return replace(task, metrics=missing) if missing or self._maps_missing(task.method, task.block, there) else None
 
     def is_readable(self, position: int) -> bool:
-        """Whether the image at a position can be read now."""
+        """Whether the image at a position can be read now and has a class to explain."""
         if position >= self.limit:  # a longer run's
             return False
         try:
-            self.dataset[self.order[position]]
+            sample = self.dataset[self.order[position]]
         except BadData:
             return False
-        return True
+        return self.explains(sample)
+
+    def explains(self, sample: Sample) -> bool:
+        """Whether an image has the class that is to be explained: where that is its label, it may have none."""
+        return self.target != LABEL or sample.label is not None
 
     def _refuse_others(self, held: Mapping[tuple[str, str], Mapping[int, BlockFile]]) -> None:
         for files in held.values():
@@ -298,6 +305,7 @@ class Experiment:
             seed=self.spec.seed,
             precision=self.spec.held_in,
             device=self.device.type,
+            target=self.target,
         )
 
     @cached_property

@@ -55,7 +55,7 @@ def read(experiment: Experiment, blocks: Iterable[Block]) -> Iterator[Loaded]:
     """The blocks' images; the blocks are asked for as the readers get to them.
 
     Raises:
-        BadData: an image cannot be read as it is and the run is strict.
+        BadData: an image cannot be read as it is, or has no label to explain, and the run is strict.
     """
     readers = experiment.spec.readers
     if readers is None:
@@ -152,6 +152,8 @@ def _loaded(block: Block, found: Sequence[Sample | BadData], experiment: Experim
         image_id = experiment.dataset.ids[experiment.order[position]]
         if isinstance(item, BadData):
             fault, skipped = item, True
+        elif not experiment.explains(item):
+            fault, skipped = BadData("unlabelled", image_id), True
         else:
             positions.append(position)
             samples.append(item)

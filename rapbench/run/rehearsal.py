@@ -19,6 +19,7 @@ from rapbench.run import resolve
 from rapbench.run.fit import fitted_already
 from rapbench.run.plan import Experiment
 from rapbench.run.spec import RunSpec
+from rapbench.run.target import PREDICTED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +47,7 @@ def rehearsed(spec: RunSpec) -> Iterator[Rehearsal]:
         if not (missing := resolve.absent(spec)):
             yield Rehearsal(experiment=resolve.prepare(spec, patterns), remarks=tuple(remarks))
             return
-        changed = spec.model_copy(update={"weights": "random", "select": "all"})
+        changed = spec.model_copy(update={"weights": "random", "select": "all", "target": PREDICTED})
         found = resolve.prepare(changed, patterns)
         title = f"{spec.model} ({resolve.weights_name(spec)})"
         classifier = replace(found.classifier, title=title, label_space=found.dataset.label_space)

@@ -29,6 +29,7 @@ from rapbench.run.fit import patterns_for, refuse_unless_generated
 from rapbench.run.plan import Experiment, Study, blocks, candidates
 from rapbench.run.spec import RunSpec
 from rapbench.run.study import STUDIES
+from rapbench.run.target import LABEL, PREDICTED, target_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +59,8 @@ def settings(spec: RunSpec) -> Settings:
         BadConfig: parameters that are wrong, or settings that contradict each other.
     """
     study = None if spec.study is None else named(STUDIES, (spec.study,))[0]
+    if study and spec.target != PREDICTED:
+        raise BadConfig(f"target={spec.target}: study {spec.study} explains no class")
     if spec.device == "cpu":
         _refuse_modes_of_cuda(spec)
     size, call = family(spec.model).size, parse_call(spec.dataset)
@@ -103,19 +106,26 @@ def network(spec: RunSpec, label_space: str, images: Dataset | None = None) -> C
     """The network of a spec for images of a label space; trained on those images where the spec means that.
 
     Raises:
-        UnknownName: no such weights.
-        BadConfig: the network has no such weights, nothing to be trained on, or other classes than a selection needs.
+        UnknownName: no such weights, or no class of the target's name.
+        BadConfig: the network has no such weights, nothing to be trained on, other classes than a selection or a target
+            needs, or not the class of the target.
         DataMissing: a weight file is not there, or cannot be downloaded.
         BadWeights: a weight file is unreadable or does not fit.
     """
     training: Training | None = getattr(images, "training", None)
     found = load_classifier(spec.model, spec.weights, label_space=label_space, seed=spec.seed, training=training)
-    if spec.select == "correct" and (not label_space or label_space != found.label_space):
+    asking = [name for name, asks in _asking_for_labels(spec).items() if asks]
+    if asking and (not label_space or label_space != found.label_space):
         raise BadConfig(
-            f"select=correct needs labels in the classes of the network: {parse_call(spec.dataset).name} has "
+            f"{asking[0]} needs labels in the classes of the network: {parse_call(spec.dataset).name} has "
             f"{label_space or 'no'} labels, {found.title} other classes"
         )
+    target_of(spec.target, found)  # one that the network lacks is said now
     return found
+
+
+def _asking_for_labels(spec: RunSpec) -> dict[str, bool]:
+    return {"select=correct": spec.select == "correct", "target=label": spec.target == LABEL}
 
 
 def prepare(spec: RunSpec, patterns: Callable[[Classifier, Dataset], Path] | None = None) -> Experiment:
@@ -161,6 +171,7 @@ def _experiment(
         methods=stand_in if chosen.study else chosen.methods,
         metrics=stand_in if chosen.study else chosen.metrics,
         order=(),
+        target=target_of(spec.target, classifier),
         study=chosen.study,
     )
     taken = replace(experiment, order=candidates(experiment)[: num_taken(spec, images)])

@@ -23,6 +23,7 @@ from rapbench.run.engine import Progress
 from rapbench.run.explainer import Explainer
 from rapbench.run.plan import Experiment, blocks, candidates
 from rapbench.run.reading import read
+from rapbench.run.target import PREDICTED
 
 _POLL_SECONDS = 2.0
 _SAVED_EVERY = 16
@@ -69,7 +70,8 @@ def selected(experiment: Experiment, progress: Progress) -> tuple[Experiment, Sc
         BadConfig: no image is left.
     """
     wanted, everything = experiment.spec.limit or len(experiment.dataset), candidates(experiment)
-    file, whole = selection_file(experiment), replace(experiment, order=everything)
+    file = selection_file(experiment)
+    whole = replace(experiment, order=everything, target=PREDICTED)  # whichever class is explained afterwards
     if any(map(whole.is_readable, stored(file).unreadable)):
         file.unlink(missing_ok=True)
     with Claims(experiment.spec.out / "claims") as claims:
@@ -115,8 +117,8 @@ def _scan(experiment: Experiment, done: Scan, wanted: int, file: Path, progress:
             dropped.update(incident.reason for incident in skipped)
             unreadable += [incident.position for incident in skipped]
             clean = explainer.classified(loaded)
-            for sample, target in zip(loaded.samples, clean.target.cpu() if clean else (), strict=True):
-                if reason := _fault(sample, target, needs_boxes="boxes" in experiment.dataset.provides):
+            for sample, predicted in zip(loaded.samples, clean.predicted.cpu() if clean else (), strict=True):
+                if reason := _fault(sample, predicted, needs_boxes="boxes" in experiment.dataset.provides):
                     dropped[reason] += 1
                 else:
                     ids.append(sample.id)
@@ -131,10 +133,10 @@ def _scan(experiment: Experiment, done: Scan, wanted: int, file: Path, progress:
     return done
 
 
-def _fault(sample: Sample, target: Tensor, *, needs_boxes: bool) -> str:
+def _fault(sample: Sample, predicted: Tensor, *, needs_boxes: bool) -> str:
     """Why an image is passed over, '' where it is taken."""
     if sample.label is None:
         return "unlabelled"
-    if int(target) != sample.label:
+    if int(predicted) != sample.label:
         return "misclassified"
     return "without boxes" if needs_boxes and sample.boxes is None else ""

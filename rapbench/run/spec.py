@@ -44,6 +44,7 @@ class RunSpec(BaseModel):
     limit: Count | None = None
     select: Literal["all", "correct"] = "all"
     shuffle: bool = False
+    target: Name = "predicted"
     seed: Seed = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     batch_size: Count | None = None

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rapbench.metrics import masked
-from rapbench.metrics.masked import colour, each_alone, masked_scores, picture, ranks, up_to
+from rapbench.metrics.masked import beyond, colour, each_alone, masked_scores, picture, ranks, up_to
 
 N, C, SIDE, K = 3, 2, 6, 4
 
@@ -90,6 +90,17 @@ def test_revealing_an_image_in_another_picture_ends_at_the_image(
     np.testing.assert_allclose(found.numpy(), slow, rtol=1e-12)
     torch.testing.assert_close(found[:, 0], classify(blurred))
     torch.testing.assert_close(found[:, 2], classify(x))
+
+
+@pytest.mark.usefixtures("num_inputs")
+def test_showing_more_and_more_of_the_image_equals_the_loop(
+    classify: Callable[[Tensor], Tensor], x: Tensor, rank: Tensor
+) -> None:
+    found = masked_scores(classify, x, rank, beyond(torch.tensor([0, 5, 36]), 36), colour((1.0,), x), logits_of, K + 1)
+    nothing = np.ones((C, SIDE, SIDE))
+    slow = looped(classify, x, rank, [(0, 36), (5, 36), (36, 36)], lambda n, gone: nothing)
+    np.testing.assert_allclose(found[..., :K].numpy(), slow, rtol=1e-12)
+    torch.testing.assert_close(found[:, 2, :K], classify(x))
 
 
 @pytest.mark.usefixtures("num_inputs")

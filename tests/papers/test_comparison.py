@@ -15,6 +15,7 @@ from stored import held, masks, ratios, scored
 from rapbench.core.errors import BadConfig, UnknownName
 from rapbench.papers.card import table
 from rapbench.papers.comparison import Entry, Panel, against, compared, differences
+from rapbench.papers.published import heading, provenance
 from rapbench.report.result import Scored
 from rapbench.results.select import Filter
 from rapbench.results.store import Held, Rows
@@ -68,6 +69,16 @@ def test_each_column_takes_its_own_network_images_and_metric() -> None:
         "voc_pix_acc": 100,
         "voc_miou": 100,
     }
+
+
+def test_another_class_explained_stands_in_a_table_only_where_it_is_asked_for() -> None:
+    usual, labelled = scored("rap", ratios([0.1])), scored("rap", ratios([0.3]), target="label")
+    assert entries(panels(labelled)["vgg16_all"])["rap"].result is None
+    assert entries(panels(usual, labelled)["vgg16_all"])["rap"].value == 0.1
+    panel = panels(usual, labelled, target="label")["vgg16_all"]
+    assert entries(panel)["rap"].value == 0.3
+    assert ", target label (" in heading(TABLE, panel)
+    assert "another class explained, label" in provenance(TABLE, panel)
 
 
 def test_the_method_must_have_the_parameters_that_the_card_names() -> None:

@@ -36,6 +36,7 @@ def test_rows_stored_by_the_same_version_go_on_being_found(options: dict[str, st
     "other",
     [
         *({"seed": 1}, {"precision": "fp64"}, {"device": "cuda"}, {"select": "correct"}, {"rapbench": "2"}),
+        *({"target": "label"}, {"target": "3"}),
         *({"weights": "random"}, {"model": "vgg19"}, {"dataset": "voc"}, {"parameters": {"preprocess": "crop"}}),
         *({"backend": "captum"}, {"digest": "d"}, {"method": "rap(routing=paper)"}, {"metric": "guards"}),
     ],
@@ -58,9 +59,13 @@ def test_a_cell_survives_its_document() -> None:
 def test_what_was_not_asked_for_leaves_no_trace() -> None:
     own = cell("rap").identity
     assert {"select", "shuffle"}.isdisjoint(own.document()["dataset"])
+    assert "target" not in own.document()
     assert Identity.parse(own.document()) == own
     shuffled = replace(own, dataset=replace(own.dataset, shuffle=True))
     assert shuffled.document()["dataset"]["shuffle"] is True
+    labelled = replace(own, target="label")
+    assert labelled.document() == own.document() | {"target": "label"}
+    assert Identity.parse(labelled.document()) == labelled
 
 
 def test_rows_tell_the_library_that_a_backend_rests_on() -> None:

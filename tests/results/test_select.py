@@ -20,6 +20,13 @@ def test_only_what_the_names_do_not_tell_is_told() -> None:
     assert [group.remark for group in groups] == ["", "", ""]
 
 
+def test_a_class_explained_that_is_not_the_predicted_one_is_always_told() -> None:
+    (alone,) = grouped([cell("rap", target="label")], lambda own: own)
+    assert alone.remark == "target label"
+    both = grouped([cell("rap"), cell("rap", target="3")], lambda own: own)
+    assert [group.remark for group in both] == ["target predicted", "target 3"]
+
+
 def test_what_differs_is_told_with_its_values_in_order() -> None:
     assert differing([cell("rap", seed=2), cell("gradient", seed=1)]) == {"seed": ["1", "2"]}
     assert differing([cell("rap"), cell("gradient")]) == {}
@@ -29,6 +36,7 @@ def test_what_differs_is_told_with_its_values_in_order() -> None:
     ("key", "value", "expected"),
     [
         ("seed", "1", "--seed 1"),
+        ("target", "label", "--target label"),
         ("model.weights", "random", "--weights random"),
         ("dataset.parameters.preprocess", "crop", '--dataset "voc(preprocess=crop)"'),
         ("model.digest", "d", ""),
@@ -52,13 +60,13 @@ def test_foreign_backends_and_files_tell_rows_apart() -> None:
             {"dataset": "voc(preprocess=crop)"},
             {"weights": "a/b/IMAGENET1K_V1"},
         ),
-        *({"select": "correct"}, {"seed": 1}, {"precision": "fp64"}, {"device": "cuda"}),
+        *({"select": "correct"}, {"target": "label"}, {"seed": 1}, {"precision": "fp64"}, {"device": "cuda"}),
         *({"methods": ("lrp_a2b1",)}, {"methods": ("lrp_a2b1(bias=signed)",)}, {}),
     ],
     ids=str,
 )
 def test_a_filter_admits_what_it_names(wanted: dict[str, object]) -> None:
-    own = {"dataset": "voc", "select": "correct", "seed": 1, "precision": "fp64", "device": "cuda"}
+    own = {"dataset": "voc", "select": "correct", "target": "label", "seed": 1, "precision": "fp64", "device": "cuda"}
     chosen = cell("lrp_a2b1(bias=signed)", **own, parameters={"preprocess": "crop"})  # type: ignore[arg-type]
     assert Filter(**wanted).admits(chosen)  # type: ignore[arg-type]
     other = cell("rap", model="vgg19", weights="random", parameters={"preprocess": "squash"})

@@ -198,7 +198,7 @@ def test_a_list_without_a_name_is_refused(setting: str, value: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "setting", ["model", "weights", "dataset", "backend", "study", "out", "data_root", "save_maps"]
+    "setting", ["model", "weights", "dataset", "backend", "study", "target", "out", "data_root", "save_maps"]
 )
 def test_an_empty_value_is_refused_by_name(setting: str) -> None:
     with pytest.raises(BadConfig, match=f"^{setting}: "):
