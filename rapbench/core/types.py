@@ -274,11 +274,13 @@ class Network:
         classify: (M, C, H, W) -> logits (M, K) of any number of inputs, without gradients, in batches that fit.
         explain: x (M, C, H, W), target (M,), seeds (M,) -> relevance (M, C, H, W) by the method that is scored.
         black: value of a black pixel per channel, in network space.
+        std: per channel, how much of [0, 1] a step of 1 in network space is.
     """
 
     classify: Callable[[Tensor], Tensor]
     explain: Callable[[Tensor, Tensor, Tensor], Tensor]
     black: tuple[float, ...]
+    std: tuple[float, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

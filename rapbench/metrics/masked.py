@@ -83,6 +83,16 @@ def picture(pictures: Tensor) -> Replacement:
     return lambda images, _: pictures[images]
 
 
+def logit(logits: Tensor, target: Tensor) -> Tensor:
+    """Logit (M, 1) float64 of the targets (M,) given logits (M, K)."""
+    return logits.double().gather(1, target.unsqueeze(1))
+
+
+def probability(logits: Tensor, target: Tensor) -> Tensor:
+    """Softmax (M, 1) float64 of the targets (M,) given logits (M, K)."""
+    return logits.double().softmax(1).gather(1, target.unsqueeze(1))
+
+
 def ranks(values: Tensor, *, descending: bool, ties: Tensor | None = None) -> Tensor:
     """Place (N, H, W) int32 of every pixel or patch in the order of its value (N, H, W).
 
