@@ -48,7 +48,8 @@ class Saco:
     def __call__(self, explained: Explained) -> dict[str, Tensor]:
         pixels = explained.pixels
         found = flaws(explained.relevance, pixels)
-        ends = self._ends(pixels[0].numel())
+        self.check(*pixels.shape[1:])
+        ends = torch.arange(1, self.groups + 1) * pixels[0].numel() // self.groups  # the rank at which each group ends
         order, images = ranks(pixels, descending=True), flawless(found)
         parts = zip(*(edge.tolist() for edge in each_alone(ends)), strict=True)
         sums = [torch.where((order >= first) & (order < last), pixels, 0).sum((1, 2)) for first, last in parts]
@@ -59,11 +60,9 @@ class Saco:
         undefined = FLAWS | {"groups of equal relevance": equal("group_relevance")}
         return {"coefficient": Variant(direction="higher", statistics=_coefficient, undefined=undefined)}
 
-    def _ends(self, size: int) -> Tensor:
-        """Rank (K,) at which each group ends."""
-        if size < self.groups:
-            raise BadConfig(f"saco: {self.groups} groups, but the image has {size} pixels")
-        return torch.arange(1, self.groups + 1) * size // self.groups
+    def check(self, height: int, width: int) -> None:
+        if height * width < self.groups:
+            raise BadConfig(f"saco: {self.groups} groups, but the image has {height * width} pixels")
 
     def _drops(self, explained: Explained, images: Tensor, order: Tensor, ends: Tensor) -> Tensor:
         """What erasing each group takes from the probability (M, K) of the chosen images."""

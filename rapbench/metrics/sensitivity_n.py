@@ -62,8 +62,7 @@ class SensitivityN:
     @torch.no_grad()
     def __call__(self, explained: Explained) -> dict[str, Tensor]:
         pixels = explained.pixels
-        if (size := pixels[0].numel()) <= max(self.counts):
-            raise BadConfig(f"sensitivity_n: sets of {max(self.counts)} pixels, but the image has {size}: choose sizes")
+        self.check(*pixels.shape[1:])
         found = flaws(explained.relevance, pixels)
         images = flawless(found)
         draws = generators(explained.batch.seeds[images.cpu()], "sensitivity-n")
@@ -81,6 +80,10 @@ class SensitivityN:
             )
             for suffix, some in places.items()
         }
+
+    def check(self, height: int, width: int) -> None:
+        if height * width <= (most := max(self.counts)):
+            raise BadConfig(f"sensitivity_n: sets of {most} pixels, but the image has {height * width}: choose sizes")
 
     def _correlations(self, explained: Explained, image: int, draw: torch.Generator) -> Tensor:
         """Correlation (L,) of an image at each n."""

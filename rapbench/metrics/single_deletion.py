@@ -56,7 +56,7 @@ class SingleDeletion:
 
     @torch.no_grad()
     def __call__(self, explained: Explained) -> dict[str, Tensor]:
-        _check(explained.pixels, self.baseline)
+        self.check(*explained.pixels.shape[1:])
         pixels, cells = explained.pixels, _cells(*explained.pixels.shape[1:])
         found = flaws(explained.relevance, pixels)
         images = flawless(found)
@@ -67,6 +67,13 @@ class SingleDeletion:
     def variants(self, *, signed: bool) -> Mapping[str, Variant]:
         undefined = FLAWS | {"cells of equal relevance": equal("cell_relevance"), "no cell matters": equal("cell_drop")}
         return {"spearman": Variant(direction="higher", statistics=_spearman, undefined=undefined)}
+
+    def check(self, height: int, width: int) -> None:
+        least, side = _KERNEL // 2 + 1 if self.baseline == "blur" else _GRID, min(height, width)
+        if side < least:
+            raise BadConfig(
+                f"single_deletion: baseline {self.baseline} needs images of {least} pixels a side, not {side}"
+            )
 
     def _drops(self, explained: Explained, images: Tensor, cells: Tensor) -> Tensor:
         """What deleting each cell takes from the logit (M, 16) of the chosen images."""
@@ -91,12 +98,6 @@ class SingleDeletion:
         for shown, draw in zip(drawn, generators(seeds, "single deletion"), strict=True):
             shown.uniform_(-1, 1, generator=draw)
         return picture(drawn.to(x))
-
-
-def _check(pixels: Tensor, baseline: str) -> None:
-    least = _KERNEL // 2 + 1 if baseline == "blur" else _GRID
-    if (side := min(pixels.shape[1:])) < least:
-        raise BadConfig(f"single_deletion: baseline {baseline} needs images of {least} pixels a side, not {side}")
 
 
 def _cells(height: int, width: int) -> Tensor:
