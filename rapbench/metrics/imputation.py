@@ -38,7 +38,8 @@ def imputed(x: Tensor, gone: Tensor) -> Tensor:
     """Pictures (M, C, H, W) whose pixels that are gone are the weighted means of their 8 neighbours, solved together.
 
     Neighbours at an edge weigh 1/6, those at a corner 1/12; at the border of the picture the weights of those that
-    there are sum to 1. Where all pixels are gone they are 0. Off by less than 1/255, whatever else is in the batch.
+    there are sum to 1. Where all pixels are gone they are 0. Found to be off by less than 1/255 in [0, 1], and the same
+    whatever else is in the batch.
 
     Args:
         x: (M, C, H, W).
@@ -66,7 +67,7 @@ def _solved(x: Tensor, gone: Tensor) -> Tensor:
         length = _each(torch.where(moving, energy / -_dot(direction, bent), 0), x)
         solution.addcmul_(length, direction)
         residual.addcmul_(length, bent)
-        moving = moving & (step.abs().amax((1, 2, 3)) >= _SETTLED)
+        moving = moving & (step.abs().amax((1, 2, 3)) >= _SETTLED)  # the step is about what the solution lacked
     return torch.where(gone, solution, x)
 
 

@@ -88,7 +88,7 @@ class Infidelity:
         """What the relevance says of a perturbation, s, and the perturbed image (C, H, W)."""
         if self.perturbation == "square":
             inside = _square(x.shape[1], x.shape[2], draw).to(x.device)
-            return relevance[:, inside].sum(), x.masked_fill(inside, 0)
+            return (relevance * inside).sum(), x.masked_fill(inside, 0)
         noise = self.sigma * torch.randn(x.shape, generator=draw).to(x)
         return (noise * relevance).sum(), x - noise
 
