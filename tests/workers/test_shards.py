@@ -101,7 +101,7 @@ def test_many_workers_in_any_order_end_with_the_bytes_of_one(
     few = {
         "perturbation": "perturbation(steps=2)",
         "degradation": "degradation(steps=2)",
-        "road": "road(images=10)",
+        "road": "road(images=3)",
         "sensitivity_n": "sensitivity_n(sizes=1 9, subsets=3)",
         "infidelity": "infidelity(samples=3)",
     }
