@@ -274,11 +274,13 @@ class Network:
         classify: (M, C, H, W) -> logits (M, K) of any number of inputs, without gradients, in batches that fit.
         explain: x (M, C, H, W), target (M,), seeds (M,) -> relevance (M, C, H, W) by the method that is scored.
         black: value of a black pixel per channel, in network space.
+        std: per channel, how much of [0, 1] a step of 1 in network space is.
     """
 
     classify: Callable[[Tensor], Tensor]
     explain: Callable[[Tensor, Tensor, Tensor], Tensor]
     black: tuple[float, ...]
+    std: tuple[float, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -366,6 +368,19 @@ class Suited(Protocol):
         ...
 
 
+@runtime_checkable
+class Bounded(Protocol):
+    """What a metric has besides that does not take images of every size."""
+
+    def check(self, height: int, width: int) -> None:
+        """Refuses images of so many pixels, before any is read and whenever it is called.
+
+        Raises:
+            BadConfig: they are too few.
+        """
+        ...
+
+
 class Metric(Protocol):
     """A score of explanations; a frozen dataclass whose fields are its parameters.
 
@@ -375,7 +390,8 @@ class Metric(Protocol):
 
     One that asks `Network.explain` for more maps says `explains = True`, as not every method has them. One of the
     catalogue that costs much and tells little more than others says `only_when_asked = True`; one whose parameters
-    depend on the run where nobody chooses them says which in `suited`, as `Suited` has it.
+    depend on the run where nobody chooses them says which in `suited`, as `Suited` has it. One that needs images of a
+    certain size refuses others in `check`, as `Bounded` has it.
     """
 
     needs: ClassVar[frozenset[Need]]

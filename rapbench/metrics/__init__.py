@@ -36,6 +36,32 @@ METRICS = Catalogue(
             "rapbench.metrics.digit_conversion:DigitConversion",
             "log-odds lost by erasing what speaks for one digit, not another (Shrikumar et al. 2017); higher is better",
         ),
+        "road": Entry(
+            "rapbench.metrics.road:Road",
+            "the prediction after imputed removal (Rong et al. 2022): most relevant first, lower is better; least "
+            "relevant first, higher is better",
+        ),
+        "single_deletion": Entry(
+            "rapbench.metrics.single_deletion:SingleDeletion",
+            "rank correlation of cells' relevance with what deleting each takes (Hesse et al. 2024); higher is better",
+        ),
+        "saco": Entry(
+            "rapbench.metrics.saco:Saco",
+            "whether more relevant groups of pixels matter more (Wu et al. 2024); higher is better",
+        ),
+        "sensitivity_n": Entry(
+            "rapbench.metrics.sensitivity_n:SensitivityN",
+            "correlation of n pixels' relevance with what erasing them takes (Ancona et al. 2018); higher is better",
+        ),
+        "infidelity": Entry(
+            "rapbench.metrics.infidelity:Infidelity",
+            "squared error of what relevance says of random perturbations (Yeh et al. 2019); lower is better",
+        ),
+        "average_drop": Entry(
+            "rapbench.metrics.average_drop:AverageDrop",
+            "drop of the probability on the image times its map (Chattopadhay et al. 2018), lower is better; percent "
+            "of images where it grows, higher is better",
+        ),
         "guards": Entry(
             "rapbench.metrics.guards:Guards",
             "conservation, finiteness, constant maps and ties; lower is better",

@@ -14,7 +14,7 @@ from rapbench.core.errors import BadConfig
 from rapbench.core.ranges import Count
 from rapbench.core.rows import vectors
 from rapbench.core.types import Direction, Explained, Need, Variant
-from rapbench.metrics.masked import masked_scores, picture, ranks, up_to
+from rapbench.metrics.masked import masked_scores, picture, probability, ranks, up_to
 from rapbench.metrics.undefined import constant, is_constant, non_finite, num_non_finite
 
 if TYPE_CHECKING:
@@ -58,10 +58,10 @@ class Degradation:
         if self.steps > scores[0].numel():
             raise BadConfig(f"degradation: {self.steps} steps, but the image has {scores[0].numel()} patches")
         non_finites, uniform = num_non_finite(explained.relevance), is_constant(pixels)
-        probability = pixels.new_full((len(pixels), self.steps + 1), torch.nan)
+        curves = pixels.new_full((len(pixels), self.steps + 1), torch.nan)
         images = ((non_finites == 0) & ~uniform).nonzero().squeeze(1)
-        probability[images] = self._curves(explained, images, ranks(scores[images], descending=True))
-        return {"probability": probability, "num_non_finite": non_finites, "constant": uniform.long()}
+        curves[images] = self._curves(explained, images, ranks(scores[images], descending=True))
+        return {"probability": curves, "num_non_finite": non_finites, "constant": uniform.long()}
 
     def variants(self, *, signed: bool) -> Mapping[str, Variant]:
         after = [n for n in (10, 25, 50) if n < self.steps] + [self.steps]
@@ -77,10 +77,10 @@ class Degradation:
             rank=self._spread(place, x),
             spans=up_to(torch.arange(1, self.steps + 1)),
             replacement=picture(self._spread(self._means(x), x)),
-            score=lambda logits, some: _probability(logits, target[some]),
+            score=lambda logits, some: probability(logits, target[some]),
             num_scores=1,
         )
-        return torch.cat([_probability(explained.intact[images], target), degraded.squeeze(2)], 1)
+        return torch.cat([probability(explained.intact[images], target), degraded.squeeze(2)], 1)
 
     def _sums(self, values: Tensor) -> Tensor:
         """Sum (N, C, h, w) of values (N, C, H, W) in each patch."""
@@ -98,11 +98,6 @@ class Degradation:
         """Each patch's value (..., h, w) at all its pixels (..., H, W)."""
         large = values.repeat_interleave(self.patch, -2).repeat_interleave(self.patch, -1)
         return large[..., : x.shape[2], : x.shape[3]]
-
-
-def _probability(logits: Tensor, target: Tensor) -> Tensor:
-    """Softmax (M, 1) float64 of the targets (M,) given logits (M, K)."""
-    return logits.double().softmax(1).gather(1, target.unsqueeze(1))
 
 
 def _falls(rows: DataFrame) -> NDArray[np.float64]:

@@ -121,6 +121,16 @@ def shuffles(seeds: Tensor, size: int) -> Tensor:
     return torch.stack(drawn)
 
 
+def logit(logits: Tensor, target: Tensor) -> Tensor:
+    """Logit (M, 1) float64 of the targets (M,) given logits (M, K)."""
+    return logits.double().gather(1, target.unsqueeze(1))
+
+
+def probability(logits: Tensor, target: Tensor) -> Tensor:
+    """Softmax (M, 1) float64 of the targets (M,) given logits (M, K)."""
+    return logits.double().softmax(1).gather(1, target.unsqueeze(1))
+
+
 def ranks(values: Tensor, *, descending: bool, ties: Tensor | None = None) -> Tensor:
     """Place (N, H, W) int32 of every pixel or patch in the order of its value (N, H, W).
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
+
+import torch
+
+from rapbench.core.rows import vectors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,3 +44,35 @@ def misclassified(rows: DataFrame) -> NDArray[np.bool_]:
     """
     predicted = rows["predicted"] if "predicted" in rows else rows["target"]
     return ((rows["label"] >= 0) & (rows["label"] != predicted)).to_numpy()
+
+
+def flaws(relevance: Tensor, pixels: Tensor) -> dict[str, Tensor]:
+    """Columns (N,) int64 of what leaves maps (N, C, H, W) and their pixel maps (N, H, W) without an order."""
+    return {"num_non_finite": num_non_finite(relevance), "constant": is_constant(pixels).long()}
+
+
+def flawless(found: Mapping[str, Tensor]) -> Tensor:
+    """Places (M,) in the batch of the images whose maps have no such flaw."""
+    return torch.stack(list(found.values())).eq(0).all(0).nonzero().squeeze(1)
+
+
+def scattered(images: Tensor, values: Tensor, count: int) -> Tensor:
+    """Values (count, ...) float64 of all images, given those of some (M, ...); the others have none, which is NaN."""
+    return values.new_full((count, *values.shape[1:]), torch.nan, dtype=torch.float64).index_copy(
+        0, images, values.double()
+    )
+
+
+def equal(name: str) -> Callable[[DataFrame], NDArray[np.bool_]]:
+    """Rows whose vector in a column has a single value."""
+
+    def holds(rows: DataFrame) -> NDArray[np.bool_]:
+        values = vectors(rows, name)
+        same: NDArray[np.bool_] = values.min(axis=1) == values.max(axis=1)
+        return same
+
+    return holds
+
+
+FLAWS = {"non-finite relevance": non_finite, "constant map": constant}
+"""Why a map without an order has no value."""

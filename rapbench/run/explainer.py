@@ -104,7 +104,10 @@ class Explainer:
         return Explained(
             batch=batch,
             network=Network(
-                classify=self.score or self.classify, explain=explain, black=self.experiment.classifier.black()
+                classify=self.score or self.classify,
+                explain=explain,
+                black=self.experiment.classifier.black(),
+                std=self.experiment.classifier.std,
             ),
             relevance=relevance.masked_fill(~explainable, torch.nan),
             logits=clean.logits,

@@ -20,7 +20,7 @@ from rapbench.core.errors import BadConfig
 from rapbench.core.files import File
 from rapbench.core.named import Named
 from rapbench.core.stages import advance, stage
-from rapbench.core.types import Classifier, Dataset, Identified, Method, Metric, Need, Suited, Training, Varied
+from rapbench.core.types import Bounded, Classifier, Dataset, Identified, Method, Metric, Need, Suited, Training, Varied
 from rapbench.datasets import DATASETS
 from rapbench.methods.signals.patterns import Patterns
 from rapbench.metrics import METRICS
@@ -237,6 +237,8 @@ def _metrics(
     for metric in metrics:
         if lacking := metric.thing.needs - provided:
             raise BadConfig(f"metric {metric.name} needs {' and '.join(sorted(lacking))}, which {call} lacks")
+        if isinstance(metric.thing, Bounded):
+            metric.thing.check(family(spec.model).size, family(spec.model).size)
         if bound and _explains(metric):
             raise BadConfig(f"metric {metric.name} explains other inputs or classes, which method {bound[0]} cannot")
     return metrics

@@ -29,6 +29,7 @@ WRONG = [
     ({"method": "pattern_net"}, "patterns are fitted automatically to generated images only"),
     ({"metric": "bogus"}, "no metric named 'bogus'"),
     ({"metric": "perturbation(space=blue)"}, "space=blue"),
+    ({"metric": "sensitivity_n(sizes=999999)"}, "sets of 999999 pixels, but the image has"),
     ({"metric": "segmentation", "dataset": "doubles:Unlabelled"}, "needs mask, which doubles:Unlabelled lacks"),
     ({"model": "vgg-16"}, "no model named 'vgg-16': did you mean vgg16?"),
     ({"model": "alexnet", "weights": "auto", "dataset": "scenes"}, "has no embedded weights for scenes"),

@@ -12,6 +12,7 @@ from rapbench.core.types import Batch, Explained, Network
 
 BATCH = ("x", "boxes", "mask", "label", "seeds")
 BLACK = (-2.0, -1.5, -1.0)
+STD = (0.25, 0.3, 0.2)
 
 
 @pytest.fixture
@@ -33,6 +34,7 @@ def explain(weights: Tensor) -> Callable[..., Explained]:
             "boxes": (None,) * n,
             "mask": (None,) * n,
             "black": BLACK,
+            "std": STD,
             "seeds": torch.arange(n),
             "label": torch.ones(n, dtype=torch.int64),
             "explain": lambda x, target, seeds: torch.zeros_like(x),

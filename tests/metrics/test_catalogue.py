@@ -18,6 +18,8 @@ PARAMETERS = {
     "perturbation": {"pixels": "20", "steps": "5"},
     "degradation": {"patch": "4", "steps": "5"},
     "digit_conversion": {"pairs": "1-2 1-3", "pixels": "20"},
+    "sensitivity_n": {"sizes": "1 4 64", "subsets": "5"},
+    "infidelity": {"samples": "7"},
 }
 
 

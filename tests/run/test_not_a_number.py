@@ -15,7 +15,10 @@ from rapbench.metrics.perturbation import outcomes
 from rapbench.run.resolve import prepare
 from rapbench.run.spec import RunSpec
 
-METRICS = "outside_inside,segmentation,perturbation(steps=2),degradation(steps=2)"
+METRICS = (
+    "outside_inside,segmentation,perturbation(steps=2),degradation(steps=2),single_deletion,saco,infidelity(samples=3),"
+    "average_drop"
+)
 
 
 @pytest.fixture(scope="module")

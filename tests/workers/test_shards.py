@@ -98,7 +98,13 @@ def test_the_shards_are_all_the_tasks_each_once(prepared: Callable[..., Experime
 def test_many_workers_in_any_order_end_with_the_bytes_of_one(
     prepared: Callable[..., Experiment], tmp_path: Path, metric: str
 ) -> None:
-    few = {"perturbation": "perturbation(steps=2)", "degradation": "degradation(steps=2)"}
+    few = {
+        "perturbation": "perturbation(steps=2)",
+        "degradation": "degradation(steps=2)",
+        "road": "road(images=3)",
+        "sensitivity_n": "sensitivity_n(sizes=1 9, subsets=3)",
+        "infidelity": "infidelity(samples=3)",
+    }
     options = {"metric": few.get(metric, metric), "method": "gradient,random", "limit": 70}
     if metric == "digit_conversion":
         torch.manual_seed(0)
