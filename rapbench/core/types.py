@@ -378,9 +378,13 @@ class Metric(Protocol):
     depend on the run where nobody chooses them says which in `suited`, as `Suited` has it.
     """
 
-    needs: ClassVar[frozenset[Need]]
     headline: ClassVar[tuple[str, ...]]
     """The variants that a table on a terminal shows, in order; all of them are in every file."""
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """What it asks of a data set; said by the class, or a parameter where it is taken only when asked for."""
+        ...
 
     def __call__(self, explained: Explained) -> dict[str, Tensor]: ...
 

@@ -15,6 +15,9 @@ from rapbench.metrics import METRICS
 from rapbench.report.statistics import estimate
 
 PARAMETERS = {
+    "segmentation": {"ap": "soft"},
+    "pointing_game": {"tolerance": "3", "smooth": "0.05"},
+    "energy": {"region": "mask"},
     "perturbation": {"pixels": "20", "steps": "5"},
     "degradation": {"patch": "4", "steps": "5"},
     "digit_conversion": {"pairs": "1-2 1-3", "pixels": "20"},
