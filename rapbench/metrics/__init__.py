@@ -22,6 +22,10 @@ METRICS = Catalogue(
             "rapbench.metrics.energy:Energy",
             "percent of relevance, and of the most relevant pixels, on the object (EBPG, RMA, RRA); higher is better",
         ),
+        "grid_pointing": Entry(
+            "rapbench.metrics.grid_pointing:GridPointing",
+            "percent of a class's relevance on its own picture in a grid of pictures (GridPG); higher is better",
+        ),
         "perturbation": Entry(
             "rapbench.metrics.perturbation:Perturbation",
             "the prediction's drop as pixels are erased (Samek et al. 2017): least relevant first, lower is better; "
