@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch.nn import functional
 
-from rapbench.core.ranges import NonNegative, Whole
+from rapbench.core.ranges import Whole
 from rapbench.core.types import Explained, Need, Variant
 from rapbench.metrics.regions import NO_REGION, REGIONS, Kind
 from rapbench.metrics.undefined import constant, is_constant, misclassified, non_finite, num_non_finite
@@ -53,7 +54,7 @@ class PointingGame:
 
     region: Kind = "boxes"
     tolerance: Whole = 15
-    smooth: NonNegative = 0.0
+    smooth: Annotated[float, Field(ge=0, le=1)] = 0.0
 
     @property
     def needs(self) -> frozenset[Need]:

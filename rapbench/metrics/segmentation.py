@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     Score = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 PERCENTILES = (50, 60, 70, 80, 90)
+_SOFT = {"ap_soft@positive": "ap_positive", "ap_soft@signed": "ap_signed"}
+"""Variants of the map itself, and their columns."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,12 +54,13 @@ class Segmentation:
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({"mask"})
-    headline: ClassVar[tuple[str, ...]] = (
-        *("pixel_accuracy@paper", "miou@paper", "fg_iou@paper"),
-        *("ap_soft@positive", "ap_soft@signed"),
-    )
+    headline: ClassVar[tuple[str, ...]] = ("pixel_accuracy@paper", "miou@paper", "fg_iou@paper")
 
     ap: Literal["hard", "soft"] = field(default="hard", metadata=LATER)
+
+    def __post_init__(self) -> None:
+        if self.ap == "soft":
+            object.__setattr__(self, "headline", (*self.headline, *_SOFT))
 
     def __call__(self, explained: Explained) -> dict[str, Tensor]:
         pixels = explained.pixels
@@ -81,7 +84,7 @@ class Segmentation:
             for score in _SCORES
         }
         hard = {f"ap_hard@{at}": _per_image(f"counts_{column}", "ap_hard") for at, column in counted.items()}
-        soft = {f"ap_soft@{name}": _stored(f"ap_{name}") for name in ("positive", "signed")}
+        soft = {name: _stored(column) for name, column in _SOFT.items()}
         return found | hard | (soft if self.ap == "soft" else {})
 
 

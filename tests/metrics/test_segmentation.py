@@ -117,7 +117,9 @@ def test_every_threshold_has_every_score_and_option():
     ]
     names += [f"ap_hard@{threshold}" for threshold in counted]
     assert list(Segmentation().variants(signed=False)) == names
-    assert list(Segmentation(ap="soft").variants(signed=False)) == [*names, "ap_soft@positive", "ap_soft@signed"]
+    soft = ["ap_soft@positive", "ap_soft@signed"]
+    assert list(Segmentation(ap="soft").variants(signed=False)) == [*names, *soft]
+    assert [*Segmentation(ap="soft").headline] == [*Segmentation.headline, *soft]
 
 
 def test_average_precision_of_the_map_itself_is_asked_for_and_changes_no_other_column(explain):
