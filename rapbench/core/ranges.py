@@ -13,6 +13,8 @@ Count = Annotated[int, Field(ge=1, le=_MOST)]
 """How many there are of something that there must be."""
 Several = Annotated[int, Field(ge=2, le=_MOST)]
 """How many, where one alone is too few."""
+Whole = Annotated[int, Field(ge=0, le=_MOST)]
+"""How many there are of something that there may be none of."""
 Seed = Annotated[int, Field(ge=0, le=_LARGEST)]
 """Where random numbers start."""
 Positive = Annotated[float, Field(gt=0)]

@@ -23,7 +23,7 @@ VOID = 255
 """Mask value of pixels that count neither as object nor as background."""
 
 Direction = Literal["lower", "higher"]
-Need = Literal["boxes", "mask", "digits"]
+Need = Literal["boxes", "mask", "cells", "digits"]
 """What a metric may ask of a data set: annotations, or that its classes are the ten digits."""
 
 
@@ -37,6 +37,8 @@ class Sample:
         label: class index in the data set's label space, None where it has none.
         boxes: (B, 4) int64 rows (col0, row0, col1, row1), half open, inside the image; None where there is no box.
         mask: (H, W) uint8, 1 object, 0 background, 255 void; None where there is none.
+        cells: (n, n) int64 class indices of the pictures of which the image is a grid of equal cells; None where it is
+            one picture.
         note: what is unusual about the files though they could be used, for example 'converted from CMYK'; a run counts
             such images by their note.
     """
@@ -46,6 +48,7 @@ class Sample:
     label: int | None = None
     boxes: Tensor | None = None
     mask: Tensor | None = None
+    cells: Tensor | None = None
     note: str = ""
 
 
@@ -248,6 +251,7 @@ class Batch:
         x: (N, C, H, W) normalised input.
         boxes: per image (B, 4) or None.
         mask: per image (H, W) uint8 or None.
+        cells: per image (n, n) int64 or None; None where their classes are not in the network's terms.
         label: (N,) int64, -1 where unknown; None where no label is in the network's terms.
         seeds: (N,) int64, one an image, of everything random about it.
     """
@@ -256,6 +260,7 @@ class Batch:
     x: Tensor
     boxes: tuple[Tensor | None, ...]
     mask: tuple[Tensor | None, ...]
+    cells: tuple[Tensor | None, ...]
     label: Tensor | None
     seeds: Tensor
 
@@ -394,9 +399,13 @@ class Metric(Protocol):
     certain size refuses others in `check`, as `Bounded` has it.
     """
 
-    needs: ClassVar[frozenset[Need]]
     headline: ClassVar[tuple[str, ...]]
     """The variants that a table on a terminal shows, in order; all of them are in every file."""
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """What it asks of a data set; said by the class, or a parameter where it is taken only when asked for."""
+        ...
 
     def __call__(self, explained: Explained) -> dict[str, Tensor]: ...
 

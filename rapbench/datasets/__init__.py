@@ -17,6 +17,9 @@ DATASETS = Catalogue(
             "ImageNet-Segmentation, 4,276 photographs of 445 classes: masks",
         ),
         "folder": Entry("rapbench.datasets.folder:Folder", "pictures of your own, with masks, boxes and labels"),
+        "grid": Entry(
+            "rapbench.datasets.grid:Grid", "grids of labelled photographs of your own, each of another class"
+        ),
         "coco": Entry("rapbench.datasets.coco:Coco", "photographs with instances in COCO's format: boxes, masks"),
     },
 )

@@ -62,7 +62,7 @@ class Folder:
 
     def __post_init__(self) -> None:
         _ = self._mask_files, self._marked
-        if not self._labels:
+        if not self.classes:
             object.__setattr__(self, "label_space", "")  # of these images; the class says it of all that have labels
 
     @classmethod
@@ -75,7 +75,7 @@ class Folder:
 
     @cached_property
     def fingerprint(self) -> str:
-        labels = [f"{name} {label}" for name, label in self._labels.items()]
+        labels = [f"{name} {label}" for name, label in self.classes.items()]
         boxes = self._boxes.files if self._boxes else ()
         files = (*self._pictures.files.values(), *self._mask_files.values(), *boxes)
         return fingerprint((*self.ids, *labels, *self._mask_files, *self._marked.values()), files)
@@ -101,7 +101,7 @@ class Folder:
         return Sample(
             id=name,
             image=seen.image(photo),
-            label=self._labels.get(name),
+            label=self.classes.get(name),
             boxes=seen.boxes(noted.boxes(), noted.frame) if noted else None,
             mask=seen.mask(_foreground(mask, photo.size)) if mask else None,
             note=note or (noted.note if noted else ""),
@@ -148,7 +148,7 @@ class Folder:
         return self._boxes.read(self._boxes.entries[self._marked[name]], photo)
 
     @cached_property
-    def _labels(self) -> dict[str, int]:
+    def classes(self) -> dict[str, int]:
         """Id -> class index, of the pictures that have a label."""
         written = self._labels_of_folders() if self.labels is None else self._labels_of_file(self.labels)
         try:

@@ -13,6 +13,19 @@ METRICS = Catalogue(
             "rapbench.metrics.segmentation:Segmentation",
             "the thresholded map against the object's mask: pixel accuracy and IoU in percent; higher is better",
         ),
+        "pointing_game": Entry(
+            "rapbench.metrics.pointing_game:PointingGame",
+            "percent of images whose most relevant pixel is on the object or near it (Zhang et al. 2016); "
+            "higher is better",
+        ),
+        "energy": Entry(
+            "rapbench.metrics.energy:Energy",
+            "percent of relevance, and of the most relevant pixels, on the object (EBPG, RMA, RRA); higher is better",
+        ),
+        "grid_pointing": Entry(
+            "rapbench.metrics.grid_pointing:GridPointing",
+            "percent of a class's relevance on its own picture in a grid of pictures (GridPG); higher is better",
+        ),
         "perturbation": Entry(
             "rapbench.metrics.perturbation:Perturbation",
             "the prediction's drop as pixels are erased (Samek et al. 2017): least relevant first, lower is better; "

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-import torch
 
 from rapbench.core.types import Explained, Need, Variant
+from rapbench.metrics.regions import NO_REGION, by_boxes
 from rapbench.metrics.undefined import misclassified, non_finite, num_non_finite
 
 if TYPE_CHECKING:
@@ -38,17 +38,14 @@ class OutsideInside:
     headline: ClassVar[tuple[str, ...]] = ("all", "all_median", "pos", "pos_median")
 
     def __call__(self, explained: Explained) -> dict[str, Tensor]:
-        pixels = explained.pixels
-        inside = union_of_boxes(explained.batch.boxes, pixels.shape).to(pixels.device)
-        outside = ~inside & inside.any(2, keepdim=True).any(1, keepdim=True)  # without a box there is neither
+        pixels, regions = explained.pixels, by_boxes(explained)
         positive, negative = pixels.clamp(min=0), (-pixels).clamp(min=0)
         return {
-            "positive_inside": (positive * inside).sum((1, 2)),
-            "positive_outside": (positive * outside).sum((1, 2)),
-            "negative_inside": (negative * inside).sum((1, 2)),
-            "negative_outside": (negative * outside).sum((1, 2)),
-            "area_inside": inside.sum((1, 2)),
-            "area_outside": outside.sum((1, 2)),
+            "positive_inside": (positive * regions.inside).sum((1, 2)),
+            "positive_outside": (positive * regions.outside).sum((1, 2)),
+            "negative_inside": (negative * regions.inside).sum((1, 2)),
+            "negative_outside": (negative * regions.outside).sum((1, 2)),
+            **regions.areas(),
             "num_non_finite": num_non_finite(explained.relevance),
         }
 
@@ -63,15 +60,6 @@ class OutsideInside:
             ratios |= {"all_signed_ratio_of_means": _ratio_of_means(_both_signed)}
         medians = {f"{name}_median": replace(variant, average="median") for name, variant in means.items()}
         return means | medians | ratios
-
-
-def union_of_boxes(boxes: tuple[Tensor | None, ...], shape: torch.Size) -> Tensor:
-    """Which pixels (N, H, W) bool lie in any box of their image."""
-    inside = torch.zeros(shape, dtype=torch.bool)
-    for image, its_boxes in zip(inside, boxes, strict=True):
-        for col0, row0, col1, row1 in [] if its_boxes is None else its_boxes.tolist():
-            image[row0:row1, col0:col1] = True
-    return inside
 
 
 def _mean(rows: DataFrame, sign: str, side: str) -> Series[float]:
@@ -107,7 +95,7 @@ def _magnitude(rows: DataFrame) -> NDArray[np.float64]:
 _UNDEFINED: dict[str, Callable[[DataFrame], NDArray[np.bool_]]] = {
     "non-finite relevance": non_finite,
     "misclassified": misclassified,
-    "no boxes": lambda rows: (rows["area_inside"] == 0).to_numpy(),
+    **NO_REGION["boxes"],
     "box fills the image": lambda rows: (rows["area_outside"] == 0).to_numpy(),
     "zero map": lambda rows: _magnitude(rows) == 0,
 }

@@ -15,8 +15,7 @@ from rapbench.core.rows import vectors
 from rapbench.core.types import Direction, Explained, Need, Variant
 from rapbench.metrics.draws import noise
 from rapbench.metrics.imputation import imputed
-from rapbench.metrics.masked import masked_scores, ranks
-from rapbench.metrics.perturbation import outcomes
+from rapbench.metrics.masked import masked_scores, outcomes, ranks
 from rapbench.metrics.undefined import FLAWS, flawless, flaws, scattered
 
 if TYPE_CHECKING:

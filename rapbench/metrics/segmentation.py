@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 import torch
 
+from rapbench.core.named import LATER
 from rapbench.core.rows import vectors
 from rapbench.core.types import VOID, Explained, Need, Variant
+from rapbench.metrics.average_precision import average_precision, scaled
+from rapbench.metrics.regions import stacked_masks
 from rapbench.metrics.undefined import non_finite, num_non_finite
 
 if TYPE_CHECKING:
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     Score = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 PERCENTILES = (50, 60, 70, 80, 90)
+_SOFT = {"ap_soft@positive": "ap_positive", "ap_soft@signed": "ap_signed"}
+"""Variants of the map itself, and their columns."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,30 +39,53 @@ class Segmentation:
 
     Counts are summed over the whole data set before any ratio. Void pixels are never counted, unless an option after
     a colon takes them for one class: `:void=background`, `:void=object`. `:per_image` is the mean of the images' own
-    scores; there, as everywhere, the IoU of a class that neither map nor mask contains is 0.
+    scores; there, as everywhere, the IoU and F1 of a class that neither map nor mask contains is 0.
 
-    Source: Nam et al. 2020, section "Objectness of Positive Attributions".
+    `ap_hard` and `ap_soft`, which papers call mAP, are means over images of the average precision of one problem, in
+    which each pixel is asked once for either class: M scores the object and 1 - M the background. M is the 0/1 mask
+    above a threshold, or the map itself, scaled to [0, 1] in each image: `@positive` its positive part, `@signed` as it
+    is. A constant map scales to 0: it is all background.
+
+    Attributes:
+        ap: `soft` computes both, `hard` the former alone, which costs nothing.
+
+    Source: Nam et al. 2020, section "Objectness of Positive Attributions"; Chefer et al. 2021, segmentation on
+        ImageNet, for `ap_soft` and, per image at the mean, F1; Gur et al. 2021 (AGF) for `ap_hard`.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({"mask"})
     headline: ClassVar[tuple[str, ...]] = ("pixel_accuracy@paper", "miou@paper", "fg_iou@paper")
 
+    ap: Literal["hard", "soft"] = field(default="hard", metadata=LATER)
+
+    def __post_init__(self) -> None:
+        if self.ap == "soft":
+            object.__setattr__(self, "headline", (*self.headline, *_SOFT))
+
     def __call__(self, explained: Explained) -> dict[str, Tensor]:
         pixels = explained.pixels
-        mask = _stacked(explained.batch.mask, pixels)
+        mask = stacked_masks(explained.batch.mask, pixels)
         classes = (mask == 1, mask == 0, mask == VOID)
         sizes = _sizes(classes)
         counts = {f"counts_{name}": _counts(pixels > at, classes, sizes) for name, at in thresholds(pixels).items()}
-        return counts | {"num_labelled": sizes[:, :2].sum(1), "num_non_finite": num_non_finite(explained.relevance)}
+        columns = {"num_labelled": sizes[:, :2].sum(1), "num_non_finite": num_non_finite(explained.relevance)}
+        if self.ap == "hard":
+            return counts | columns
+        maps = {"positive": pixels.clamp(min=0), "signed": pixels}
+        soft = {f"ap_{name}": average_precision(scaled(values), mask) for name, values in maps.items()}
+        return counts | columns | soft
 
     def variants(self, *, signed: bool) -> Mapping[str, Variant]:
         counted = {"paper": "zero" if signed else "mean"} | {name: name for name in THRESHOLDS}
-        return {
+        found = {
             f"{score}@{threshold}{option}": build(f"counts_{column}", score)
             for option, build in _OPTIONS.items()
             for threshold, column in counted.items()
             for score in _SCORES
         }
+        hard = {f"ap_hard@{at}": _per_image(f"counts_{column}", "ap_hard") for at, column in counted.items()}
+        soft = {name: _stored(column) for name, column in _SOFT.items()}
+        return found | hard | (soft if self.ap == "soft" else {})
 
 
 def _mean(values: Tensor) -> Tensor:
@@ -85,12 +113,6 @@ THRESHOLDS = (*_MEANS, *(f"p{percent}" for percent in PERCENTILES))
 def thresholds(pixels: Tensor) -> dict[str, Tensor]:
     """Every threshold (N, 1, 1) of maps (N, H, W), by name."""
     return dict(zip(THRESHOLDS, (*(mean(pixels) for mean in _MEANS.values()), *_percentiles(pixels)), strict=True))
-
-
-def _stacked(masks: tuple[Tensor | None, ...], pixels: Tensor) -> Tensor:
-    """Masks (N, H, W) on the map's device, all void where an image has none."""
-    void = torch.full(pixels.shape[1:], VOID, dtype=torch.uint8)
-    return torch.stack([(void if mask is None else mask).to(pixels.device) for mask in masks])
 
 
 def _sizes(sets: tuple[Tensor, ...]) -> Tensor:
@@ -125,7 +147,20 @@ def miou(counts: NDArray[np.float64]) -> NDArray[np.float64]:
     return (fg_iou(counts) + fg_iou(counts[..., ::-1])) / 2
 
 
-_SCORES: dict[str, Score] = {"pixel_accuracy": pixel_accuracy, "miou": miou, "fg_iou": fg_iou}
+def f1(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Harmonic mean of the foreground's precision and recall in percent, from counts (..., 4)."""
+    return 100 * _safe_ratio(2 * counts[..., 0], 2 * counts[..., 0] + counts[..., 1] + counts[..., 2])
+
+
+def ap_hard(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Average precision of a 0/1 mask in percent, from counts (..., 4): with accuracy a, a · a + (1 - a) · 1/2."""
+    right = pixel_accuracy(counts) / 100
+    return 100 * (right**2 + (1 - right) / 2)
+
+
+_SCORES: dict[str, Score] = {"pixel_accuracy": pixel_accuracy, "miou": miou, "fg_iou": fg_iou, "f1": f1}
+_OWN_SCORES = _SCORES | {"ap_hard": ap_hard}
+"""Those that an image can have by itself."""
 
 
 def _without_void(counts: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -169,12 +204,17 @@ def _over_the_data_set(treated: Score) -> Callable[[str, str], Variant]:
 
 @cache
 def _own_score(column: str, score: str) -> Callable[[DataFrame], NDArray[np.float64]]:
-    return lambda rows: _SCORES[score](_without_void(_column(column)(rows)))[:, np.newaxis]
+    return lambda rows: _OWN_SCORES[score](_without_void(_column(column)(rows)))[:, np.newaxis]
 
 
 def _per_image(column: str, score: str) -> Variant:
     """The mean of the images' own scores."""
     return Variant(direction="higher", statistics=_own_score(column, score), undefined=_UNDEFINED)
+
+
+def _stored(column: str) -> Variant:
+    """The mean of a share that rows hold, in percent."""
+    return Variant(direction="higher", statistics=lambda rows: 100 * rows[[column]].to_numpy(), undefined=_UNDEFINED)
 
 
 _OPTIONS: dict[str, Callable[[str, str], Variant]] = {

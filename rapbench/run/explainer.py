@@ -65,11 +65,23 @@ class Explainer:
         self._lent: Lent | None = None
 
     def classified(self, loaded: Loaded) -> Classified | None:
-        """The block's images classified; None where none could be read."""
+        """The block's images classified; None where none could be read.
+
+        Raises:
+            BadConfig: they are larger than the network's usual input, and it takes no others.
+        """
         if not loaded.samples:
             return None
         batch = self._batch(loaded.samples)
-        logits = self.classify(batch.x)
+        try:
+            logits = self.classify(batch.x)
+        except (RuntimeError, ValueError, AssertionError) as error:
+            side, usual = batch.x.shape[2], self.experiment.classifier.size
+            if side == usual or isinstance(error, torch.OutOfMemoryError):
+                raise
+            raise BadConfig(
+                f"{self.experiment.classifier.name} takes images of {usual} pixels a side alone, and these have {side}"
+            ) from error
         return Classified(batch, logits, self._target(batch, logits), self.score(batch.x) if self.score else None)
 
     def _target(self, batch: Batch, logits: Tensor) -> Tensor:
@@ -126,11 +138,13 @@ class Explainer:
     def _batch(self, samples: Sequence[Sample]) -> Batch:
         device, classifier = self.experiment.device, self.experiment.classifier
         images = torch.stack([sample.image for sample in samples]).to(device)
+        cells = [s.cells if self.experiment.has_labels else None for s in samples]
         return Batch(
             ids=tuple(sample.id for sample in samples),
             x=classifier.normalised(images).contiguous(memory_format=self.classify.layout),
             boxes=tuple(None if s.boxes is None else s.boxes.to(device) for s in samples),
             mask=tuple(None if s.mask is None else s.mask.to(device) for s in samples),
+            cells=tuple(None if one is None else one.to(device) for one in cells),
             label=self._labels(samples) if self.experiment.has_labels else None,
             seeds=torch.tensor([image_seed(self.experiment.spec.seed, sample.id) for sample in samples]),
         )

@@ -262,7 +262,7 @@ def _usual(spec: RunSpec, dataset: type[Dataset], provided: frozenset[Need]) -> 
     return tuple(
         str(Call(name, cls.suited(size=family(spec.model).size, usual_limit=limit) if isinstance(cls, Suited) else {}))
         for name, cls in classes.items()
-        if cls.needs <= provided and not getattr(cls, "only_when_asked", False)
+        if not getattr(cls, "only_when_asked", False) and cls.needs <= provided
     )
 
 

@@ -16,10 +16,12 @@ from rapbench.datasets import DATASETS
 from rapbench.methods import METHODS
 from rapbench.metrics import METRICS
 
-OTHERS = {"pairs": "3-8 8-3", "annotations": "bbox", "low": "-2.5", "high": "2.5", "digit": "3", "keep": "0.25"}
+OTHERS = {"pairs": "3-8 8-3", "annotations": "bbox", "low": "-2.5", "high": "2.5", "digit": "3", "keep": "0.25"} | {
+    "threshold": "0.5"
+}
 """Values of parameters whose types do not tell which they can be."""
 
-FROM_DISK = {"imagenet", "imagenet_segmentation", "voc", "mnist", "folder", "coco", "maps"}
+FROM_DISK = {"imagenet", "imagenet_segmentation", "voc", "mnist", "folder", "grid", "coco", "maps"}
 
 
 def _others(name: str, hint: Any, default: Any) -> Iterator[str]:

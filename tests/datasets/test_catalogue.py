@@ -14,7 +14,7 @@ def test_a_class_says_what_every_data_set_says(name: str) -> None:
     described = DATASETS.load(name)
     assert described.name == name
     provided = described.provided({}) if isinstance(described, Varied) else described.provides
-    assert provided <= {"boxes", "mask", "digits"}
+    assert provided <= {"boxes", "mask", "cells", "digits"}
     assert described.label_space in {"imagenet", "scenes", "digits", ""}
     assert described.full_size == FULL_SIZES.get(name, described.full_size)
 

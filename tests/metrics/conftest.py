@@ -7,17 +7,18 @@ import pandas as pd
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from rapbench.core.types import Batch, Explained, Network
 
-BATCH = ("x", "boxes", "mask", "label", "seeds")
+BATCH = ("x", "boxes", "mask", "cells", "label", "seeds")
 BLACK = (-2.0, -1.5, -1.0)
 STD = (0.25, 0.3, 0.2)
 
 
 @pytest.fixture
 def weights() -> Tensor:
-    """A linear classifier (3 · 24 · 24, 5) on images of 24 × 24 pixels."""
+    """A linear classifier (3 · 24 · 24, 5) on images enlarged to 24 × 24 pixels."""
     return torch.randn(3 * 24 * 24, 5, generator=torch.Generator().manual_seed(1)) / 10
 
 
@@ -33,12 +34,13 @@ def explain(weights: Tensor) -> Callable[..., Explained]:
             "x": torch.randn(n, 3, *size),
             "boxes": (None,) * n,
             "mask": (None,) * n,
+            "cells": (None,) * n,
             "black": BLACK,
             "std": STD,
             "seeds": torch.arange(n),
             "label": torch.ones(n, dtype=torch.int64),
             "explain": lambda x, target, seeds: torch.zeros_like(x),
-            "classify": lambda x: x.flatten(1) @ weights,
+            "classify": lambda x: functional.interpolate(x, 24).flatten(1) @ weights,
         } | given
         if "logits" not in values:
             values["logits"] = values["classify"](values["x"]) if size == [24, 24] else torch.randn(n, 5)

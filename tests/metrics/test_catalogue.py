@@ -12,9 +12,14 @@ from rapbench.core.catalogue import Call
 from rapbench.core.errors import BadConfig
 from rapbench.core.types import Batch, Network
 from rapbench.metrics import METRICS
+from rapbench.metrics.grid_pointing import cells_of
 from rapbench.report.statistics import estimate
 
 PARAMETERS = {
+    "segmentation": {"ap": "soft"},
+    "pointing_game": {"tolerance": "3", "smooth": "0.05"},
+    "energy": {"region": "mask"},
+    "grid_pointing": {"threshold": "0"},
     "perturbation": {"pixels": "20", "steps": "5"},
     "degradation": {"patch": "4", "steps": "5"},
     "digit_conversion": {"pairs": "1-2 1-3", "pixels": "20"},
@@ -31,7 +36,11 @@ def build(name):
 def batch(explain):
     boxes = (torch.tensor([[3, 4, 12, 20]]), torch.tensor([[0, 0, 5, 5], [4, 4, 9, 9]]), torch.tensor([[8, 1, 20, 9]]))
     masks = tuple((torch.rand(3, 24, 24) < 0.4).to(torch.uint8))
-    return explain(torch.randn(3, 3, 24, 24), boxes=boxes, mask=masks, total=torch.tensor([1.0, 2.0, 3.0]))
+    plain = explain(torch.randn(3, 3, 24, 24), boxes=boxes, mask=masks, total=torch.tensor([1.0, 2.0, 3.0]))
+    pictures = cells_of(plain.batch.x, 4).flatten(0, 1)
+    cells = plain.network.classify(pictures).argmax(1).view(3, 2, 2)
+    network = dataclasses.replace(plain.network, explain=lambda x, target, seeds: x * (1 + target.view(-1, 1, 1, 1)))
+    return dataclasses.replace(plain, batch=dataclasses.replace(plain.batch, cells=tuple(cells)), network=network)
 
 
 def one(batch, i):

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from rapbench.core.named import parameters
 from rapbench.core.types import VOID
+from rapbench.metrics.average_precision import average_precision, scaled
 from rapbench.metrics.segmentation import Segmentation
 from rapbench.report.statistics import estimate
 
@@ -17,8 +19,8 @@ OPTIONS = ("", ":void=background", ":void=object", ":per_image")
 def score(explain, rows_of):
     """The value of a variant for maps (N, H, W) against masks (N, H, W)."""
 
-    def value(maps, masks, variant, *, signed=True):
-        metric = Segmentation()
+    def value(maps, masks, variant, *, signed=True, ap="hard"):
+        metric = Segmentation(ap=ap)
         rows = rows_of(metric(explain(maps, mask=tuple(masks))))
         return estimate(metric.variants(signed=signed)[variant], rows, seed=0, resamples=2).value
 
@@ -51,14 +53,16 @@ def slow_counts(pixels, mask, name):
 
 
 def slow_scores(counts):
-    """Pixel accuracy, mean IoU and foreground IoU in percent of true and false positives, false and true negatives."""
+    """Scores by name, in percent, of true and false positives, false and true negatives."""
     tp, fp, fn, tn = counts
     foreground, background = (hit / (hit + fp + fn) if hit + fp + fn else 0 for hit in (tp, tn))
     share = (tp + tn) / (tp + fp + fn + tn)
+    precision, recall = (tp / whole if whole else 0 for whole in (tp + fp, tp + fn))
     return {
         "pixel_accuracy": 100 * share,
         "miou": 50 * (foreground + background),
         "fg_iou": 100 * foreground,
+        "f1": 200 * precision * recall / (precision + recall) if tp else 0,
     }
 
 
@@ -104,13 +108,52 @@ def test_without_void_pixels_what_void_counts_as_changes_nothing(score):
 
 
 def test_every_threshold_has_every_score_and_option():
+    counted = ("paper", *THRESHOLDS)
     names = [
         f"{score}@{threshold}{option}"
         for option in OPTIONS
-        for threshold in ("paper", *THRESHOLDS)
-        for score in ("pixel_accuracy", "miou", "fg_iou")
+        for threshold in counted
+        for score in ("pixel_accuracy", "miou", "fg_iou", "f1")
     ]
+    names += [f"ap_hard@{threshold}" for threshold in counted]
     assert list(Segmentation().variants(signed=False)) == names
+    soft = ["ap_soft@positive", "ap_soft@signed"]
+    assert list(Segmentation(ap="soft").variants(signed=False)) == [*names, *soft]
+    assert [*Segmentation(ap="soft").headline] == [*Segmentation.headline, *soft]
+
+
+def test_average_precision_of_the_map_itself_is_asked_for_and_changes_no_other_column(explain):
+    explained = explain(torch.randn(3, 24, 24), mask=tuple(random_masks(3, 0.4, void=0.1)))
+    plain, more = (Segmentation(ap=ap)(explained) for ap in ("hard", "soft"))
+    assert more.keys() - plain.keys() == {"ap_positive", "ap_signed"}
+    assert all(torch.equal(column, more[name]) for name, column in plain.items())
+    assert parameters(Segmentation()) == {}  # rows stored before keep their keys
+
+
+@pytest.mark.parametrize("name", ["zero", "mean", "p80"])
+def test_hard_average_precision_is_that_of_the_mask_above_a_threshold(score, uneven, name):
+    maps, masks = uneven
+    above = [(pixels > slow_threshold(pixels.numpy(), name)).unsqueeze(0).double() for pixels in maps]
+    each = [average_precision(hard, mask.unsqueeze(0)).item() for hard, mask in zip(above, masks, strict=True)]
+    assert score(maps, masks, f"ap_hard@{name}") == pytest.approx(100 * np.mean(each))
+
+
+def test_soft_average_precision_is_that_of_the_scaled_map_or_of_its_scaled_positive_part(score, uneven):
+    maps, masks = uneven
+    for variant, values in {"ap_soft@signed": maps, "ap_soft@positive": maps.clamp(min=0)}.items():
+        expected = 100 * average_precision(scaled(values), masks).mean().item()
+        assert score(maps, masks, variant, ap="soft") == pytest.approx(expected)
+    same = [score(maps.abs(), masks, f"ap_soft@{name}", ap="soft") for name in ("positive", "signed")]
+    assert same[0] == same[1]
+
+
+def test_a_constant_map_scores_as_all_background_does_in_both_average_precisions(score):
+    masks = torch.zeros(1, 10, 10, dtype=torch.uint8)
+    masks[0, :3] = 1
+    for value in (-0.3, 0.0, 0.7):
+        for variant in ("ap_soft@signed", "ap_soft@positive", "ap_hard@mean"):
+            found = score(torch.full((1, 10, 10), value), masks, variant, ap="soft")
+            assert found == pytest.approx(100 * (0.7**2 + 0.3 / 2))
 
 
 @pytest.mark.parametrize("share", [0.267, 0.6])

@@ -178,7 +178,7 @@ def test_all_variants_of_segmentation_are_estimated_together():
     counts = {f"counts_{name}": list(rng.multinomial(50_176, [1 / 6] * 6, size=10_000)) for name in THRESHOLDS}
     frame = pd.DataFrame(counts | {"num_labelled": 40_000, "num_non_finite": 0})
     found = estimates(Segmentation().variants(signed=True), frame, seed=0)
-    assert len(found) == 120
+    assert len(found) == 170
 
 
 def test_resamples_are_averaged_on_one_thread_and_the_others_are_given_back():

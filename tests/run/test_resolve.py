@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from rapbench.core.errors import BadConfig
 from rapbench.run import resolve
 from rapbench.run.spec import RunSpec
 
@@ -47,3 +48,17 @@ def test_a_device_is_the_best_there_is_unless_one_is_named(monkeypatch: pytest.M
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     found = {choice: resolve.device(RunSpec(device=choice)).type for choice in ("auto", "cpu", "cuda")}
     assert found == {"auto": "cuda", "cpu": "cpu", "cuda": "cuda"}
+
+
+@pytest.mark.parametrize("name", ["pointing_game", "energy"])
+def test_what_draws_the_object_decides_which_images_a_metric_can_score(name: str, tmp_path: Path) -> None:
+    masks = {**SMALL, "dataset": f"folder(path={tmp_path}, masks={tmp_path})", "method": "random"}
+    with pytest.raises(BadConfig, match=f"metric {name} needs boxes, which folder"):
+        resolve.settings(RunSpec.read(None, {**masks, "metric": name}))
+    chosen = resolve.settings(RunSpec.read(None, {**masks, "metric": f"{name}(region=mask)"}))
+    assert [metric.label for metric in chosen.metrics] == ["guards", f"{name}(region=mask)"]
+
+
+def test_metrics_whose_needs_a_parameter_decides_are_taken_when_asked_for_alone() -> None:
+    chosen = resolve.settings(RunSpec.read(None, {**SMALL, "method": "random"}))
+    assert {metric.name for metric in chosen.metrics} == {"outside_inside", "segmentation", "perturbation", "guards"}
