@@ -10,11 +10,12 @@ from typer.core import TyperGroup
 from rapbench import __version__
 from rapbench.cli.cancel import cancel
 from rapbench.cli.check import check
-from rapbench.cli.compare import compare_backends
+from rapbench.cli.compare_backends import compare_backends
 from rapbench.cli.doctor import doctor
 from rapbench.cli.figure import figure
 from rapbench.cli.fit_patterns import fit_patterns
 from rapbench.cli.list import list_names
+from rapbench.cli.ranks import ranks
 from rapbench.cli.run import run
 from rapbench.cli.show import show
 from rapbench.cli.status import status
@@ -46,6 +47,7 @@ def _alone(
 app.command("run")(run)
 app.command("list")(list_names)
 app.command("table")(table)
+app.command("ranks")(ranks)
 app.command("figure")(figure)
 app.command("show")(show)
 app.command("fit-patterns")(fit_patterns)

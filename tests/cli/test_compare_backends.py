@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from typer.testing import CliRunner, Result
 
 from rapbench.backends import BACKENDS, CAPTUM, NATIVE, ZENNIT, providers
-from rapbench.cli.compare import compare_backends
+from rapbench.cli.compare_backends import compare_backends
 from rapbench.cli.list import list_names
 from rapbench.core.errors import BadConfig, RapbenchError, UnknownName
 from rapbench.doctor.compare import largest_difference, shared
