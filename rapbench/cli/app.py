@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 from rapbench import __version__
 from rapbench.cli.cancel import cancel
 from rapbench.cli.check import check
+from rapbench.cli.compare import compare
 from rapbench.cli.compare_backends import compare_backends
 from rapbench.cli.doctor import doctor
 from rapbench.cli.figure import figure
@@ -56,5 +57,6 @@ app.command("doctor")(doctor)
 app.command("submit", context_settings=PASSED_ON)(submit)
 app.command("status")(status)
 app.command("cancel")(cancel)
+app.command("compare")(compare)
 app.command("compare-backends")(compare_backends)
 command: TyperGroup = typer.main.get_group(app)
