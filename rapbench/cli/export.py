@@ -52,6 +52,7 @@ def export(
     A file holds what all methods scored by one metric on one data set with one network. Beside them are spec.json, a
     README that says what the columns are, and checksums. No image is among them.
     """
+    from rapbench import __version__
     from rapbench.core.errors import DataMissing
     from rapbench.core.writing import write_whole
     from rapbench.report.export import SUMS, files, shelves
@@ -65,7 +66,7 @@ def export(
         raise DataMissing(f"no rows{what} in {store}; `rapbench run` writes some, --out names another folder")
     names = {"spec.json", "README.md", SUMS, *(f"{shelf.stem}.{form}" for shelf in found)}
     stale = _stale(to, names)
-    for name, content in files(found, form):
+    for name, content in files(found, form, version=__version__):
         write_whole(to / name, content)
         typer.echo(to / name)
     for old in stale:

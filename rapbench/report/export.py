@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rapbench import __version__
 from rapbench.core.catalogue import Call, parse_call, placeless
 from rapbench.core.paths import stem_of
 from rapbench.methods import is_control
@@ -102,10 +101,15 @@ def shelves(held: Sequence[Held]) -> list[Shelf]:
     return sorted(map(_shelf, groups), key=lambda shelf: shelf.stem)
 
 
-def files(found: Sequence[Shelf], form: TableForm) -> Iterator[tuple[str, bytes]]:
+def files(found: Sequence[Shelf], form: TableForm, *, version: str) -> Iterator[tuple[str, bytes]]:
     """Name and content of each file: the rows, `spec.json`, a README, and last the checksums of all others.
 
     The same rows give the same bytes, with the same pyarrow.
+
+    Args:
+        found: the rows.
+        form: how they are written.
+        version: of this package, to be told.
     """
     sums, told = {}, {}
     for shelf in found:
@@ -114,8 +118,11 @@ def files(found: Sequence[Shelf], form: TableForm) -> Iterator[tuple[str, bytes]
         told[name] = shelf.document()
         sums[name] = hashlib.sha256(content).hexdigest()
         yield name, content
-    spec = {"rapbench": __version__, "licence": LICENCE, "files": told}
-    for name, text in {"spec.json": json.dumps(spec, indent=1) + "\n", "README.md": _readme(found, form)}.items():
+    spec = {"rapbench": version, "licence": LICENCE, "files": told}
+    for name, text in {
+        "spec.json": json.dumps(spec, indent=1) + "\n",
+        "README.md": _readme(found, form, version),
+    }.items():
         sums[name] = hashlib.sha256(text.encode()).hexdigest()
         yield name, text.encode()
     yield SUMS, "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items())).encode()
@@ -219,10 +226,10 @@ parameters, what computed it, and which images could not be read. `sha256sum -c 
 """
 
 
-def _readme(found: Sequence[Shelf], form: TableForm) -> str:
+def _readme(found: Sequence[Shelf], form: TableForm, version: str) -> str:
     """What the folder holds, in words."""
     return _README.format(
-        version=__version__,
+        version=version,
         reading=_READING[form],
         sums=SUMS,
         licence=LICENCE,

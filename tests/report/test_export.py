@@ -30,7 +30,7 @@ def stored() -> list[Held]:
 
 
 def written(form: TableForm = TableForm.PARQUET, some: list[Held] | None = None) -> dict[str, bytes]:
-    return dict(files(shelves(some or stored()), form))
+    return dict(files(shelves(some or stored()), form, version="1"))
 
 
 def frames(found: dict[str, bytes]) -> dict[str, pd.DataFrame]:
