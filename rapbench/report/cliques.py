@@ -58,8 +58,9 @@ class Separation:
         """By name, a letter for each of its cliques: those that share one are not told apart. Source: Piepho 2004."""
         letters = dict.fromkeys(self.names, "")
         for n, clique in enumerate(self.cliques):
+            round_, place = divmod(n, len(ascii_letters))
             for name in clique:
-                letters[name] += ascii_letters[n % len(ascii_letters)]
+                letters[name] += ascii_letters[place] + "'" * round_
         return letters
 
 

@@ -15,6 +15,7 @@ from rapbench.report.cliques import Separation, separation
 from rapbench.report.criteria import Column, Contenders, columns, contenders, resampled
 from rapbench.report.paired import resamples_for
 from rapbench.report.statistics import interval
+from rapbench.results.select import of_one_setting
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -134,6 +135,7 @@ def ranks(found: Sequence[Result]) -> Ranks | None:
     Source: Hall and Miller 2009, for the bootstrap of ranks.
     """
     shown = [one for one in found if one.headline is not None and not is_guard(one.cell.identity.metric.name)]
+    assert len(of_one_setting(shown, lambda one: one.cell)) <= 1, "numbers of several settings"
     everyone = contenders(shown)
     if everyone.methods.sum() < 2:
         return None
