@@ -207,7 +207,9 @@ _READING = {
 _README = """# Scores of attribution methods, image by image
 
 Written by rapbench {version}. A file holds what all methods scored by one metric, on one data set, explaining one
-network: a row is one method on one image. Rows hold sums, counts and curves, not final scores. {reading}
+network: a row is one method on one image. Rows hold sums, counts and curves, not final scores.
+
+{reading}
 
 `spec.json` says of each file all that its numbers depend on, its columns with their types, and of each method its
 parameters, what computed it, and which images could not be read. `sha256sum -c {sums}` checks the files.
@@ -257,4 +259,6 @@ def _described(shelf: Shelf, form: TableForm) -> str:
 def _definition(name: str) -> Iterator[str]:
     """What a metric of the catalogue says of itself."""
     if name in METRICS:
-        yield f"```text\n{inspect.getdoc(METRICS.load(name))}\n```"
+        metric = METRICS.load(name)
+        said = (inspect.getdoc(metric), inspect.getdoc(metric.__call__))
+        yield "\n".join(["```text", "\n\n".join(filter(None, said)), "```"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import inspect
 import io
 import json
 from dataclasses import replace
@@ -14,6 +15,7 @@ import pandas as pd
 import pytest
 from stored import cell, held, masks, ratios
 
+from rapbench.metrics import METRICS
 from rapbench.report.export import COLUMNS, LICENCE, SUMS, TableForm, files, shelves
 from rapbench.results.store import Held
 
@@ -86,6 +88,13 @@ def test_the_readme_names_every_file_and_column_and_whose_the_images_are(form: T
     assert all(f"### {name}" in readme for name in found if name.endswith(f".{form}"))
     columns = {column for frame in frames(written()).values() for column in frame}
     assert all(f"`{column}`" in readme for column in columns)
+
+
+def test_the_readme_holds_what_a_metric_says_of_itself_and_its_columns() -> None:
+    metric, readme = METRICS.load("segmentation"), written()["README.md"].decode()
+    for said in (inspect.getdoc(metric), inspect.getdoc(metric.__call__)):
+        assert said
+        assert said in readme
 
 
 def test_csv_holds_the_same_numbers() -> None:
