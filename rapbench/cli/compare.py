@@ -59,8 +59,8 @@ def compare(
 ) -> None:
     """Compare the numbers of two results folders: what moved beyond its interval, what only one holds.
 
-    Exits with 1 if a number moved. Numbers are matched by all that they depend on but the version, and compared image
-    by image. Nothing is computed afresh: `rapbench check` does that. CSV and JSON hold every variant.
+    Exits with 1 if a number that tables show moved. Numbers are matched by all that they depend on but the version, and
+    compared image by image. Nothing is computed afresh: `rapbench check` does that. CSV and JSON hold every variant.
     """
     from rapbench.report.formats import rendered
     from rapbench.report.move_tables import document
@@ -78,7 +78,7 @@ def compare(
     for store in stores if verify else ():
         refuse_damaged(store)
     typer.echo(shown)
-    raise typer.Exit(1 if found.moved else 0)
+    raise typer.Exit(1 if any(move.after.headline is not None for move in found.moved) else 0)
 
 
 def _scored(store: Store, asked: Filter) -> list[Scored]:
