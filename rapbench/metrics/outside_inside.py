@@ -38,6 +38,7 @@ class OutsideInside:
     headline: ClassVar[tuple[str, ...]] = ("all", "all_median", "pos", "pos_median")
 
     def __call__(self, explained: Explained) -> dict[str, Tensor]:
+        """Columns: positive relevance and negative's magnitude summed inside and outside the boxes; pixels there."""
         pixels, regions = explained.pixels, by_boxes(explained)
         positive, negative = pixels.clamp(min=0), (-pixels).clamp(min=0)
         return {

@@ -63,6 +63,7 @@ class Segmentation:
             object.__setattr__(self, "headline", (*self.headline, *_SOFT))
 
     def __call__(self, explained: Explained) -> dict[str, Tensor]:
+        """Columns of each threshold: true and false positives, false and true negatives, void pixels above, below."""
         pixels = explained.pixels
         mask = stacked_masks(explained.batch.mask, pixels)
         classes = (mask == 1, mask == 0, mask == VOID)

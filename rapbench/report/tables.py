@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from rapbench.metrics import is_guard
 from rapbench.report.best import LEGEND, marks
 from rapbench.report.formats import Document, Format, Grid, interval, number, rendered
 from rapbench.report.result import Result, origin_text
@@ -37,8 +38,7 @@ def _tables(found: Iterable[Result]) -> Document:
 
 
 def _is_guard(cell: Cell) -> bool:
-    """Whether a cell's numbers check maps rather than score them."""
-    return cell.identity.metric.name == "guards"
+    return is_guard(cell.identity.metric.name)
 
 
 def _marks(group: Group[Result]) -> dict[Result, str]:
