@@ -15,6 +15,7 @@ from rapbench.cli.doctor import doctor
 from rapbench.cli.figure import figure
 from rapbench.cli.fit_patterns import fit_patterns
 from rapbench.cli.list import list_names
+from rapbench.cli.report import report
 from rapbench.cli.run import run
 from rapbench.cli.show import show
 from rapbench.cli.status import status
@@ -48,6 +49,7 @@ app.command("list")(list_names)
 app.command("table")(table)
 app.command("figure")(figure)
 app.command("show")(show)
+app.command("report")(report)
 app.command("fit-patterns")(fit_patterns)
 app.command("check")(check)
 app.command("doctor")(doctor)
