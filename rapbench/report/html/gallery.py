@@ -143,20 +143,25 @@ def _picture(
         element("li", {"class": "badge"}, f"{_called(pick.percentile)} of {pick.method}, {number(pick.score)}")
         for pick in own
     ]
-    photo = _frame(photo_webp(shown.photo), "image/webp", f"{shown.id}: the picture", place, _over(drawn, shown))
+    photo = _frame(
+        photo_webp(shown.photo), "image/webp", f"{shown.id}: the picture", place, _over(drawn, shown, f"{place}-o")
+    )
     columns = [_panel("picture", photo, [])]
     for n, (method, values) in enumerate(shown.maps.items()):
         told = [(metric, series.get(method), found.beside[metric].get(method)) for metric, series in scores.items()]
         lines = [_score(metric, of, result, shown.id, found) for metric, of, result in told]
         alt = f"{shown.id}: map of {method}"
-        frame = _frame(map_png(values), "image/png", alt, f"{place}-m{n}", _over(drawn, shown))
+        frame = _frame(map_png(values), "image/png", alt, f"{place}-m{n}", _over(drawn, shown, f"{place}-o"))
         columns.append(_panel(method, frame, [line for line in lines if line]))
     title = element("h4", {"id": f"{place}-title"}, shown.id, " ", element("small", {}, shown.caption))
     strip = element("ul", {"class": "strip"}, *columns)
     box: Attributes = {"class": "scroll", "tabindex": 0, "role": "region", "aria-labelledby": f"{place}-title"}
     methods = Markup(" ".join(dict.fromkeys(f"m{_number(pick.method, found)}" for pick in own)))
     about: Attributes = {"class": "picture", "id": place, "data-of": methods}
-    return element("article", about, title, element("ul", {"class": "badges"}, *badges), element("div", box, strip))
+    once = _drawn_once(drawn, f"{place}-o")
+    return element(
+        "article", about, title, element("ul", {"class": "badges"}, *badges), once, element("div", box, strip)
+    )
 
 
 def _number(method: str, found: Gallery) -> int:
@@ -170,18 +175,27 @@ def _panel(name: str, frame: Markup, lines: Sequence[Markup]) -> Markup:
 
 def _frame(content: bytes, kind: str, alt: str, place: str, over: Markup) -> Markup:
     """A picture that grows when it is followed, by its own address where there is no JavaScript."""
-    image = element("img", {"src": embedded(content, kind), "alt": alt, "loading": "lazy", "decoding": "async"})
+    image = element("img", {"src": embedded(content, kind), "alt": alt})
     name = f"{place}-i"
     return element("a", {"class": "frame", "id": name, "href": f"#{name}"}, image, over)
 
 
-def _over(drawn: str, shown: Shown) -> Markup:
-    """The outline of the object over a picture or a map, seen on light and dark alike."""
+def _drawn_once(drawn: str, name: str) -> Markup:
+    """The outline of the object, to be used over each map."""
+    if not drawn:
+        return Markup()
+    path = element("path", {"id": name, "d": drawn, "vector-effect": "non-scaling-stroke"})
+    return element("svg", {"class": "hidden", "aria-hidden": "true"}, element("defs", {}, path))
+
+
+def _over(drawn: str, shown: Shown, name: str) -> Markup:
+    """The outline over a picture or a map, seen on light and dark alike."""
     if not drawn:
         return Markup()
     height, width = shown.photo.shape[:2]
     size: Attributes = {"viewBox": f"0 0 {width} {height}", "aria-hidden": "true", "class": "outline"}
-    return element("svg", size, element("path", {"d": drawn, "class": "halo"}), element("path", {"d": drawn}))
+    address = f"#{name}"
+    return element("svg", size, element("use", {"href": address, "class": "halo"}), element("use", {"href": address}))
 
 
 def _score(metric: str, scores: pd.Series[float] | None, result: Result | None, image: str, found: Gallery) -> Markup:
