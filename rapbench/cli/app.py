@@ -10,11 +10,13 @@ from typer.core import TyperGroup
 from rapbench import __version__
 from rapbench.cli.cancel import cancel
 from rapbench.cli.check import check
-from rapbench.cli.compare import compare_backends
+from rapbench.cli.compare import compare
+from rapbench.cli.compare_backends import compare_backends
 from rapbench.cli.doctor import doctor
 from rapbench.cli.figure import figure
 from rapbench.cli.fit_patterns import fit_patterns
 from rapbench.cli.list import list_names
+from rapbench.cli.ranks import ranks
 from rapbench.cli.report import report
 from rapbench.cli.run import run
 from rapbench.cli.show import show
@@ -47,6 +49,7 @@ def _alone(
 app.command("run")(run)
 app.command("list")(list_names)
 app.command("table")(table)
+app.command("ranks")(ranks)
 app.command("figure")(figure)
 app.command("show")(show)
 app.command("report")(report)
@@ -56,5 +59,6 @@ app.command("doctor")(doctor)
 app.command("submit", context_settings=PASSED_ON)(submit)
 app.command("status")(status)
 app.command("cancel")(cancel)
+app.command("compare")(compare)
 app.command("compare-backends")(compare_backends)
 command: TyperGroup = typer.main.get_group(app)

@@ -1,62 +1,122 @@
-"""`rapbench compare-backends`."""
+"""`rapbench compare`."""
 
 from __future__ import annotations
 
-import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rapbench.cli.options import DEFAULTS, AsJson, DataRoot, Dataset, Limit, Model, Weights
-from rapbench.core.stages import stage
-from rapbench.run.spec import RunSpec
+from rapbench.cli.options import (
+    AsJson,
+    Form,
+    OnlyDataset,
+    OnlyDevice,
+    OnlyMethods,
+    OnlyMetrics,
+    OnlyModel,
+    OnlyPrecision,
+    OnlySeed,
+    OnlySelect,
+    OnlyWeights,
+    filter_of,
+    path,
+    refuse_empty,
+)
+from rapbench.report.formats import Format
 
 if TYPE_CHECKING:
-    from rapbench.doctor.compare import Comparison
+    from collections.abc import Sequence
+
+    from rapbench.report.result import Scored
+    from rapbench.results.select import Filter
 
 
-def compare_backends(
-    method: Annotated[
+def compare(
+    context: typer.Context,
+    first: Annotated[Path, typer.Argument(parser=path, metavar="A", help="A results folder.")],
+    second: Annotated[Path, typer.Argument(parser=path, metavar="B", help="Another one.")],
+    ignore: Annotated[
         list[str] | None,
-        typer.Option(help="Methods, joined by commas or repeated. [default: all that two backends provide]"),
+        typer.Option(help="What may differ in numbers that are matched, besides the version: seed, device, precision."),
     ] = None,
-    model: Model = DEFAULTS.model,
-    weights: Weights = DEFAULTS.weights,
-    dataset: Dataset = DEFAULTS.dataset,
-    data_root: DataRoot = DEFAULTS.data_root,
-    limit: Limit = 8,
+    everything: Annotated[bool, typer.Option("--all", help="Also print the numbers that did not move.")] = False,
+    form: Form = Format.TEXT,
     as_json: AsJson = False,
+    method: OnlyMethods = None,
+    metric: OnlyMetrics = None,
+    model: OnlyModel = None,
+    dataset: OnlyDataset = None,
+    weights: OnlyWeights = None,
+    select: OnlySelect = None,
+    seed: OnlySeed = None,
+    precision: OnlyPrecision = None,
+    device: OnlyDevice = None,
 ) -> None:
-    """Explain the same images by the methods that several backends provide, and print how far these are apart.
+    """Compare the numbers of two results folders: what moved beyond its interval, what only one holds.
 
-    Printed is the largest relative difference of a map (L1, over images), in double precision, and why the backends'
-    definitions differ where they do.
+    Exits with 1 if a number moved. Numbers are matched by all that they depend on but the version, and compared image
+    by image. Nothing is computed afresh: `rapbench check` does that. CSV and JSON hold every variant.
     """
-    options = {"model": model, "weights": weights, "dataset": dataset, "data_root": data_root, "limit": limit}
-    spec = RunSpec.read(None, options)
+    from rapbench.report.formats import rendered
+    from rapbench.report.move_tables import document
+    from rapbench.report.moves import moves
 
-    from rapbench.cli.progress import ProgressBar
-    from rapbench.doctor.compare import compare, shared
-    from rapbench.run.resolve import prepare
-
-    calls = shared(method or [])
-    with ProgressBar(), stage(f"loading {dataset} and {model}"):
-        experiment = prepare(spec)
-    with ProgressBar():
-        found = list(compare(experiment, calls))
-    if as_json:
-        run = {"model_title": experiment.classifier.title, "dataset": dataset, "images": experiment.limit}
-        typer.echo(json.dumps({"run": run, "comparisons": [comparison.document() for comparison in found]}))
-        return
-    typer.echo(f"{experiment.classifier.title} on {experiment.limit} images of {experiment.dataset_name}, fp64\n")
-    width = max(map(len, map(str, calls)))
-    typer.echo(f"{'method':<{width}}  {'backends':<13}  difference  by definition")
-    for comparison in found:
-        typer.echo(f"{comparison.method:<{width}}  {_line(comparison)}")
+    form, asked = Format.JSON if as_json else form, filter_of(context)
+    before, after = (_scored(root, asked) for root in (first, second))
+    ignored = _ignored(ignore or [], [*before, *after])
+    found = moves(before, after, ignored=ignored, headline=form not in {Format.CSV, Format.JSON})
+    if not found.both:
+        _refuse(first, second, before, after)
+    typer.echo(rendered(document(found, str(first), str(second), everything=everything), form))
+    raise typer.Exit(1 if found.moved else 0)
 
 
-def _line(comparison: Comparison) -> str:
-    backends = f"{' '.join(comparison.backends):<13}"
-    if comparison.difference is None:
-        return f"{backends}  refused     {comparison.refusal}"
-    return f"{backends}  {comparison.difference:<10.1e}  {comparison.expected or 'equal'}"
+def _scored(root: Path, asked: Filter) -> list[Scored]:
+    """What a folder holds of what is asked for.
+
+    Raises:
+        DataMissing: nothing.
+    """
+    from rapbench.core.errors import DataMissing
+    from rapbench.report.result import Scored
+    from rapbench.results.store import Store
+
+    refuse_empty(root)
+    found = [Scored(held=one) for one in Store(root).held() if asked.admits(one.cell) and not one.cell.is_study]
+    if not found:
+        raise DataMissing(f"no results{f' of {asked}' if str(asked) else ''} in {root}")
+    return found
+
+
+def _ignored(texts: Sequence[str], found: Sequence[Scored]) -> frozenset[str]:
+    """Parts of settings, as dotted names or the last word of one.
+
+    Raises:
+        UnknownName: no setting has such a part; the message offers the nearest.
+    """
+    from rapbench.core.catalogue import nearest
+    from rapbench.core.errors import UnknownName
+
+    known = dict.fromkeys(key for one in found for key in one.cell.identity.setting())
+    asked = [name.strip() for text in texts for name in text.split(",")]
+    for name in asked:
+        if not any(name in {key, key.rpartition(".")[2]} for key in known):
+            raise UnknownName(f"--ignore: no part of a setting is named {name!r}: {nearest(name, list(known))}")
+    return frozenset(key for key in known if not {key, key.rpartition(".")[2]}.isdisjoint(asked))
+
+
+def _refuse(first: Path, second: Path, before: Sequence[Scored], after: Sequence[Scored]) -> None:
+    """Says why two folders have no number in common.
+
+    Raises:
+        DataMissing: always.
+    """
+    from rapbench.core.errors import DataMissing
+    from rapbench.report.moves import apart
+
+    different = apart(before, after)
+    told = ", ".join(f"{key} ({ours} | {theirs})" for key, (ours, theirs) in different.items())
+    cure = f"--ignore {','.join(key.rpartition('.')[2] for key in different)} matches them all the same"
+    why = f"they differ in {told}; {cure}" if different else "no method and metric is in both"
+    raise DataMissing(f"{first} and {second} have no number in common: {why}")

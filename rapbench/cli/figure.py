@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 
 def figure(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="Figure, for example rap2020/figure7, or perturbation.")],
+    name: Annotated[
+        str, typer.Argument(help="Figure, for example rap2020/figure7, perturbation or critical_difference.")
+    ],
     out: Out = DEFAULTS.out,
     to: Annotated[
         Path | None, typer.Option(parser=path, help="Folder of the files. [default: figures in the results folder]")
@@ -83,14 +85,17 @@ def drawn(name: str, kind: FigureKind, store: Store, asked: Filter, folder: Path
     if not drawings:
         what = f" of {asked}" if str(asked) else ""
         command = f"rapbench run {name if '/' in name else f'--metric {kind.metric}'} --out {store.root}"
-        raise DataMissing(f"no rows of {kind.metric}{what} with a value in {store.root}: `{command}` writes some")
+        rows = f"no rows of {kind.metric}{what} with a value"
+        if not kind.metric:
+            command, rows = f"rapbench run --out {store.root}", f"no two methods{what} whose images have values"
+        raise DataMissing(f"{rows} in {store.root}: `{command}` writes some")
     for note in (note for drawing in drawings for note in drawing.notes):
         typer.echo(f"{name}: {note}", err=True)
     return [file for drawing in drawings for file in written(drawing, name, folder)]
 
 
 def _held(store: Store, metric: str, asked: Filter) -> list[Held]:
-    return [one for one in store.held() if one.cell.identity.metric.name == metric and asked.admits(one.cell)]
+    return [one for one in store.held() if metric in {"", one.cell.identity.metric.name} and asked.admits(one.cell)]
 
 
 def _kind(name: str, order: str | None) -> FigureKind:

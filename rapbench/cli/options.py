@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from rapbench.core.catalogue import split_calls
-from rapbench.core.errors import BadConfig
+from rapbench.core.errors import BadConfig, DataMissing
 from rapbench.core.paths import typed_path
 from rapbench.papers.card import exhibit, table
 from rapbench.report.formats import Format
 from rapbench.results.select import Filter
+from rapbench.results.store import Folders
 from rapbench.run.spec import RunSpec, read_parts
 
 DEFAULTS = RunSpec()
 """A run of which nothing was said."""
 METHODS = [*DEFAULTS.method]
+OUTS = [DEFAULTS.out]
 
 
 def path(text: str | Path) -> Path:
@@ -46,6 +49,9 @@ Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Backend = Annotated[str, typer.Option(help="Where the methods come from.")]
 Out = Annotated[Path, typer.Option(parser=path, help="Results folder.")]
+Outs = Annotated[
+    list[Path], typer.Option("--out", parser=path, help="Results folder; repeat it to read several as one.")
+]
 Config = Annotated[Path | None, typer.Option(parser=path, help="TOML file of these options; the command line wins.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")]
 Form = Annotated[Format, typer.Option("--format", help="How to write it.")]
@@ -60,6 +66,9 @@ OnlyPrecision = Annotated[str | None, typer.Option("--precision", help="Only of 
 OnlyDevice = Annotated[str | None, typer.Option("--device", help="Only of cpu or cuda.")]
 OnlyMethods = Annotated[
     list[str] | None, typer.Option("--method", help="Only these methods, joined by commas or repeated.")
+]
+OnlyMetrics = Annotated[
+    list[str] | None, typer.Option("--metric", help="Only these metrics, joined by commas or repeated.")
 ]
 
 
@@ -86,8 +95,33 @@ def specs(context: typer.Context) -> dict[str, RunSpec]:
 def filter_of(context: typer.Context) -> Filter:
     """The stored cells that the options beginning with Only ask for."""
     given = {name: value for name, value in context.params.items() if name in Filter.__dataclass_fields__}
-    methods = tuple(str(call) for call in split_calls(context.params.get("method") or []))
-    return Filter(**given, methods=methods)
+    methods, metrics = (
+        tuple(str(call) for call in split_calls(context.params.get(name) or [])) for name in ("method", "metric")
+    )
+    return Filter(**given, methods=methods, metrics=metrics)
+
+
+def stores(roots: Sequence[Path]) -> Folders:
+    """The results folders, read as one.
+
+    Raises:
+        DataMissing: there are several, and one of them holds nothing.
+    """
+    for root in roots if len(roots) > 1 else ():
+        refuse_empty(root)
+    return Folders(roots)
+
+
+def refuse_empty(root: Path) -> None:
+    """Says where there is nothing to read.
+
+    Raises:
+        DataMissing: it is no folder, or one without results.
+    """
+    if not root.is_dir():
+        raise DataMissing(f"no folder {root}")
+    if not any(root.glob("*/spec.json")):
+        raise DataMissing(f"no results in {root}: `rapbench run --out {root}` writes some")
 
 
 def typed(context: typer.Context) -> dict[str, Any]:

@@ -8,19 +8,21 @@ from typing import Annotated
 import typer
 
 from rapbench.cli.options import (
-    DEFAULTS,
+    OUTS,
     DataRoot,
     OnlyDataset,
     OnlyDevice,
     OnlyMethods,
+    OnlyMetrics,
     OnlyModel,
     OnlyPrecision,
     OnlySeed,
     OnlySelect,
     OnlyWeights,
-    Out,
+    Outs,
     filter_of,
     path,
+    stores,
 )
 
 
@@ -33,7 +35,7 @@ def report(
             help="Papers' tables and figures to show. [default: those whose networks and images the folder holds]",
         ),
     ] = None,
-    out: Out = DEFAULTS.out,
+    out: Outs = OUTS,
     to: Annotated[
         Path | None, typer.Option(parser=path, help="File to write. [default: report.html in the results folder]")
     ] = None,
@@ -50,8 +52,9 @@ def report(
     maps: Annotated[
         Path | None, typer.Option(parser=path, help="Folder of maps that run --save-maps wrote, to take instead.")
     ] = None,
-    data_root: DataRoot = DEFAULTS.data_root,
+    data_root: DataRoot = None,
     method: OnlyMethods = None,
+    metric: OnlyMetrics = None,
     model: OnlyModel = None,
     dataset: OnlyDataset = None,
     weights: OnlyWeights = None,
@@ -69,11 +72,10 @@ def report(
     from rapbench.cli.gallery import Wish
     from rapbench.cli.reported import Source, reported
     from rapbench.core.writing import write_whole
-    from rapbench.results.store import Store
 
     given = {key: value for key, value in {"model": model, "weights": weights}.items() if value is not None}
     wish = Wish(by=rank_by, most=pictures, maps=maps, data_root=data_root, given=given) if show_gallery else None
-    source = Source(store=Store(out), asked=filter_of(context), exhibits=tuple(exhibits or ()))
-    target = to or out / "report.html"
+    source = Source(store=stores(out), roots=tuple(out), asked=filter_of(context), exhibits=tuple(exhibits or ()))
+    target = to or out[0] / "report.html"
     write_whole(target, reported(source, title, wish).encode())
     typer.echo(target)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Literal
 
 from rapbench import __version__
@@ -16,7 +18,9 @@ from rapbench.core.stages import stage
 from rapbench.papers import shown
 from rapbench.papers.card import Figure, Table, exhibit
 from rapbench.papers.card import exhibits as listed
+from rapbench.report import rank_tables
 from rapbench.report.best import LEGEND
+from rapbench.report.critical_difference import CriticalDifference
 from rapbench.report.curves import PerturbationCurves, Plotted
 from rapbench.report.html import figures, runs, tables
 from rapbench.report.html import gallery as pictures
@@ -26,12 +30,13 @@ from rapbench.report.html.markup import prose
 from rapbench.report.html.page import page
 from rapbench.report.html.parts import Part, Section, needed
 from rapbench.report.html.spreads import spreads
+from rapbench.report.ranks import ranks
 from rapbench.report.result import Result, results
 from rapbench.report.runs import Run
 from rapbench.report.runs import runs as runs_of
 from rapbench.report.tables import Scores, heading, scores
-from rapbench.results.select import Filter
-from rapbench.results.store import Held, Store
+from rapbench.results.select import Filter, of_one_setting
+from rapbench.results.store import Folder, Held
 from rapbench.run.spec import read_parts
 
 
@@ -40,12 +45,14 @@ class Source:
     """What a report is of.
 
     Attributes:
-        store: the results folder.
+        store: the results folders, read as one.
+        roots: where they are.
         asked: which of its cells.
         exhibits: names of papers' tables and figures; none asks for those that fit.
     """
 
-    store: Store
+    store: Folder
+    roots: tuple[Path, ...]
     asked: Filter
     exhibits: tuple[str, ...] = ()
 
@@ -60,7 +67,7 @@ class Source:
         if not found:
             what = f" of {self.asked}" if str(self.asked) else ""
             raise DataMissing(
-                f"no results{what} in {self.store.root}; `rapbench run` writes some, --out names another folder"
+                f"no results{what} in {self.store}; `rapbench run` writes some, --out names another folder"
             )
         return found
 
@@ -81,7 +88,8 @@ class Source:
 
     def command(self, name: str) -> str:
         """A command on the same cells."""
-        return " ".join(filter(None, [f"rapbench {name}", str(self.asked), f"--out {self.store.root}"]))
+        outs = [f"--out {shlex.quote(str(root))}" for root in self.roots]
+        return " ".join(filter(None, [f"rapbench {name}", str(self.asked), *outs]))
 
 
 def reported(source: Source, title: str | None, wish: Wish | None) -> str:
@@ -102,7 +110,7 @@ def reported(source: Source, title: str | None, wish: Wish | None) -> str:
         Section(name="scores", title="Scores", parts=(*_scores(source, guards=False), *_legend(source))),
         of_papers,
         Section(name="figures", title="Figures", parts=_read(tuple(_figures(source)))),
-        Section(name="ranks", title="Ranks", parts=()),
+        Section(name="ranks", title="Ranks", parts=tuple(_ranks(source))),
         Section(name="gallery", title="Gallery", parts=tuple(_gallery(source, wish)) if wish else ()),
         Section(name="guards", title="Guards", parts=tuple(_guards(source))),
     ]
@@ -116,7 +124,7 @@ def _title(source: Source) -> str:
 def _lead(source: Source) -> str:
     cells = [one.cell for one in source.held]
     methods, metrics = (len({getattr(cell, key) for cell in cells}) for key in ("method", "metric"))
-    return f"{methods} methods scored by {metrics} metrics, read from {source.store.root} by rapbench {__version__}."
+    return f"{methods} methods scored by {metrics} metrics, read from {source.store} by rapbench {__version__}."
 
 
 def _scores(source: Source, *, guards: bool) -> tuple[Part, ...]:
@@ -207,6 +215,21 @@ def _figure(source: Source, card: Figure, name: str, place: str) -> Iterator[Par
     for n, drawing in enumerate(kind(held) if held else ()):
         at = Place(name=f"{place}-{n}", title=called, command=source.command(f"figure {name}"))
         yield from figures.drawn(drawing, at)
+
+
+def _ranks(source: Source) -> Iterator[Part]:
+    """Methods ranked over all metrics of a setting, and which of them each metric tells apart."""
+    command = source.command("ranks")
+    for n, some in enumerate(of_one_setting(source.results, lambda result: result.cell)):
+        if found := ranks(some):
+            title = f"{found.cell.model_title} on {found.cell.dataset}"
+            document = replace(rank_tables.document(found), title=title)
+            yield from tables.printed(document, f"ranks-{n}", found.controls, command)
+    held = [one for one in source.held if not one.cell.is_study]
+    for n, drawing in enumerate(CriticalDifference()(held)):
+        title = ", ".join(filter(None, ["Which methods each metric tells apart", drawing.suffix]))
+        command = source.command("figure critical_difference")
+        yield from figures.drawn(drawing, Place(name=f"apart-{n}", title=title, command=command))
 
 
 def _gallery(source: Source, wish: Wish) -> Iterator[Part]:

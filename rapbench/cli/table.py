@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rapbench.cli.options import (
-    DEFAULTS,
+    OUTS,
     AsJson,
     Form,
     OnlyDataset,
@@ -18,8 +18,9 @@ from rapbench.cli.options import (
     OnlySeed,
     OnlySelect,
     OnlyWeights,
-    Out,
+    Outs,
     filter_of,
+    stores,
 )
 from rapbench.report.formats import Format
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from rapbench.report.formats import Document
     from rapbench.results.cell import Cell
     from rapbench.results.select import Filter
-    from rapbench.results.store import Store
+    from rapbench.results.store import Folder
 
 
 def table(
@@ -37,7 +38,7 @@ def table(
     name: Annotated[
         str | None, typer.Argument(help="A paper's table, for example rap2020/table1. [default: all results]")
     ] = None,
-    out: Out = DEFAULTS.out,
+    out: Outs = OUTS,
     form: Form = Format.TEXT,
     as_json: AsJson = False,
     sweep: Annotated[
@@ -65,22 +66,21 @@ def table(
     from rapbench.core.errors import BadConfig
     from rapbench.papers import shown
     from rapbench.report.formats import rendered
-    from rapbench.results.store import Store
 
     form = Format.JSON if as_json else form
-    asked = filter_of(context)
+    asked, store = filter_of(context), stores(out)
     if name is None:
         if sweep or closest or against:
             raise BadConfig("--sweep, --closest and --against need a table: rapbench table rap2020/table1")
-        document = _all(Store(out), asked, form)
+        document = _all(store, asked, form)
     elif sweep:
-        document = shown.readings(name, Store(out), asked, closest or shown.CLOSEST)
+        document = shown.readings(name, store, asked, closest or shown.CLOSEST)
     else:
-        document = shown.beside_published(name, Store(out), asked, against or shown.AGAINST)
+        document = shown.beside_published(name, store, asked, against or shown.AGAINST)
     typer.echo(rendered(document, form))
 
 
-def _all(store: Store, asked: Filter, form: Format) -> Document:
+def _all(store: Folder, asked: Filter, form: Format) -> Document:
     from rapbench.core.errors import DataMissing
     from rapbench.report.result import results
     from rapbench.report.tables import document
@@ -90,7 +90,7 @@ def _all(store: Store, asked: Filter, form: Format) -> Document:
     found = [result for held in cells for result in results(held)]
     if not found:
         what = f" of {asked}" if str(asked) else ""
-        raise DataMissing(f"no results{what} in {store.root}; `rapbench run` writes some, --out names another folder")
+        raise DataMissing(f"no results{what} in {store}; `rapbench run` writes some, --out names another folder")
     return document(found, form)
 
 

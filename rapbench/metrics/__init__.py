@@ -32,3 +32,8 @@ METRICS = Catalogue(
         ),
     },
 )
+
+
+def is_guard(name: str) -> bool:
+    """Whether a metric of that name checks maps rather than scores them."""
+    return name == "guards"

@@ -12,7 +12,7 @@ from rapbench.papers.comparison import Panel, compared
 from rapbench.report.formats import Document
 from rapbench.report.result import Scored
 from rapbench.results.select import Filter
-from rapbench.results.store import Store
+from rapbench.results.store import Folder
 
 AGAINST = "rap"
 """The method that others are compared with."""
@@ -20,7 +20,7 @@ CLOSEST = 8
 """Readings of a cell that a sweep prints."""
 
 
-def beside_published(name: str, store: Store, wanted: Filter, against: str = AGAINST) -> Document:
+def beside_published(name: str, store: Folder, wanted: Filter, against: str = AGAINST) -> Document:
     """The table of that name: published, ours, 95 % interval, difference, n.
 
     Args:
@@ -40,7 +40,7 @@ def beside_published(name: str, store: Store, wanted: Filter, against: str = AGA
     return published.document(name, card, panels, reference, partial(_command, name, store, wanted))
 
 
-def readings(name: str, store: Store, wanted: Filter, closest: int = CLOSEST) -> Document:
+def readings(name: str, store: Folder, wanted: Filter, closest: int = CLOSEST) -> Document:
     """Every reading of the table's cells, the closest to the published number first.
 
     Raises:
@@ -52,19 +52,17 @@ def readings(name: str, store: Store, wanted: Filter, closest: int = CLOSEST) ->
     return sweep.document(name, card, _panels(name, card, store, wanted), closest=closest)
 
 
-def _panels(name: str, card: Table, store: Store, wanted: Filter) -> Sequence[Panel]:
+def _panels(name: str, card: Table, store: Folder, wanted: Filter) -> Sequence[Panel]:
     held = [Scored(held=one) for one in store.held()]
     panels = compared(card, held, wanted)
     if not any(panel.measured for panel in panels):
         others = sorted({f"{one.cell.identity.model.name} on {one.cell.dataset}" for one in held})
         there = f"; there are some of {', '.join(others)} (--model, --dataset)" if others else ""
-        raise DataMissing(
-            f"no results for {name} in {store.root}: `{_command(name, store, wanted)}` computes them{there}"
-        )
+        raise DataMissing(f"no results for {name} in {store}: `{_command(name, store, wanted)}` computes them{there}")
     return panels
 
 
-def _command(name: str, store: Store, wanted: Filter, parts: str = "") -> str:
+def _command(name: str, store: Folder, wanted: Filter, parts: str = "") -> str:
     """What computes a table, or parts of it, as it is asked for."""
     chosen = f"--part {parts}" if parts else ""
     return " ".join(filter(None, [f"rapbench run {name}", chosen, str(wanted), f"--out {store.root}"]))

@@ -32,7 +32,10 @@ FIGURES = Catalogue(
     {
         "perturbation": Entry(
             "rapbench.report.curves:PerturbationCurves", "accuracy while pixels are erased, of any run"
-        )
+        ),
+        "critical_difference": Entry(
+            "rapbench.report.critical_difference:CriticalDifference", "which methods each metric tells apart"
+        ),
     },
 )
 """Figures of no paper; those of papers are on their cards."""
@@ -96,7 +99,7 @@ class FigureKind(Protocol):
     """A kind of figure; a frozen dataclass whose fields are its options."""
 
     metric: ClassVar[str]
-    """The metric whose rows it shows."""
+    """The metric whose rows it shows; empty where it takes those of all."""
 
     def __call__(self, held: Sequence[Held]) -> list[Drawing]: ...
 

@@ -97,6 +97,27 @@ def difference(variant: Variant, both: Pair, *, seed: int, resamples: int = 1000
         )
 
 
+def unpaired(variant: Variant, both: Pair, *, seed: int, resamples: int = 1000) -> Difference:
+    """The variant over one sample of images minus that over another of different ones, each resampled by itself.
+
+    Source: Efron and Tibshirani 1993, chapter 8.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ours, theirs = (
+            bootstrap([variant], [sample], seed=own, resamples=resamples)[0]
+            for own, sample in zip((seed, seed + 1), both, strict=True)  # of one size, they would be drawn alike
+        )
+        low, high = interval(ours - theirs)
+        return Difference(
+            value=_gain(variant, both),
+            ci_low=low,
+            ci_high=high,
+            p_value=bootstrap_p(ours - theirs),
+            effect_size=None,
+            n=0,
+        )
+
+
 def differs(variant: Variant, both: Pair, *, seed: int, resamples: int = 1000) -> float | None:
     """The p-value of `difference` alone, without the interval that costs most of it; None where that has none.
 

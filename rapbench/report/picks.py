@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from rapbench.core.catalogue import nearest, parse_call
 from rapbench.core.errors import UnknownName
 from rapbench.methods import is_control
+from rapbench.metrics import is_guard
 from rapbench.report.boxes import image_scores
 from rapbench.results.select import names
 
@@ -129,7 +130,7 @@ def _ordered(result: Result) -> pd.Series[float]:
 
 def _of_images(found: Iterable[Result]) -> list[Result]:
     """Numbers of metrics that score, whose images have scores."""
-    scoring = [r for r in found if r.cell.identity.metric.name != "guards"]
+    scoring = [r for r in found if not is_guard(r.cell.identity.metric.name)]
     return [r for r in scoring if (scores := image_scores(r)) is not None and len(scores)]
 
 

@@ -184,6 +184,63 @@ def bootstrap(
     return [values(variant, sample) for variant, sample in pairs]
 
 
+def joint_bootstrap(
+    variants: Sequence[Variant],
+    samples: Sequence[NDArray[np.float64]],
+    places: Sequence[NDArray[np.int64]],
+    *,
+    seed: int,
+    resamples: int,
+) -> NDArray[np.float64]:
+    """Each variant's values (M, V) over resamples in which an image is drawn for all samples or for none.
+
+    Not a number where a resample holds no image of a sample.
+
+    Args:
+        variants: what is computed of each sample.
+        samples: their statistics (n, S); samples may be of different images.
+        places: which images a sample is of, (n,), counted from 0 over the images of all.
+        seed: of the draws.
+        resamples: how many.
+
+    Source: Efron and Tibshirani 1993, chapter 13.
+    """
+    times = _times(1 + max(int(place.max()) for place in places), seed, resamples)
+    averaged = [n for n, variant in enumerate(variants) if variant.average == "mean"]
+    means = _joint_means([samples[n] for n in averaged], [places[n] for n in averaged], times)
+    found = dict(zip(averaged, means, strict=True))
+    return np.stack(
+        [
+            variant.value(found[n] if n in found else _medians(sample, times.take(place, axis=1)))
+            for n, (variant, sample, place) in enumerate(zip(variants, samples, places, strict=True))
+        ],
+        axis=1,
+    )
+
+
+def _joint_means(
+    samples: Sequence[NDArray[np.float64]], places: Sequence[NDArray[np.int64]], times: NDArray[np.uint8]
+) -> list[NDArray[np.float64]]:
+    """Means (M, S) of each resampled sample (n, S): its sum over how many of its images are drawn."""
+    if not samples:
+        return []
+    centers = [_mean(sample) for sample in samples]
+    blocks = [
+        _spread(np.c_[sample - center, np.ones(len(sample))], place, times.shape[1])
+        for sample, center, place in zip(samples, centers, places, strict=True)
+    ]
+    ends = np.cumsum([block.shape[1] for block in blocks])
+    sums = np.split(_sums(np.hstack(blocks), times), ends[:-1], axis=1)
+    return [_shifted(center, one[:, :-1] / one[:, -1:]) for center, one in zip(centers, sums, strict=True)]
+
+
+def _spread(values: NDArray[np.float64], places: NDArray[np.int64], n: int) -> NDArray[np.float64]:
+    """Values (n, S) with those given at their places, 0 elsewhere."""
+    spread = np.zeros((n, values.shape[1]))
+    spread[places] = values
+    return spread
+
+
 @lru_cache(maxsize=4)
 def _times(n: int, seed: int, resamples: int) -> NDArray[np.uint8]:
     """How often each of n images is drawn in each resample, (M, n): more than 255 times has no measurable chance."""
@@ -207,11 +264,21 @@ def _mean(statistics: NDArray[np.float64]) -> NDArray[np.float64]:
 def _means(statistics: NDArray[np.float64], times: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Means (M, S) of the resampled statistics (n, S)."""
     n, center = len(statistics), _mean(statistics)
-    means, size = np.empty((len(times), statistics.shape[1])), max(1, _NUM_DRAWS // n)
+    return _shifted(center, _sums(statistics - center, times) / n)
+
+
+def _sums(values: NDArray[np.float64], times: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Sums (M, S) of the resampled values (n, S)."""
+    sums, size = np.empty((len(times), values.shape[1])), max(1, _NUM_DRAWS // len(values))
     with _pools().limit(limits=1, user_api="blas"):  # products this thin wait longer for a second core than they take
         for start in range(0, len(times), size):
-            means[start : start + size] = times[start : start + size].astype(np.float64) @ (statistics - center)
-    shifted: NDArray[np.float64] = center + means / n
+            sums[start : start + size] = times[start : start + size].astype(np.float64) @ values
+    return sums
+
+
+def _shifted(center: NDArray[np.float64], deviations: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Means (M, S) that deviate so from their center (S,)."""
+    shifted: NDArray[np.float64] = center + deviations
     rounding = 8 * np.finfo(np.float64).eps * np.abs(center)
     return np.where(np.abs(shifted) < rounding, 0, shifted)  # a resample without the few images that are not 0
 
@@ -223,10 +290,18 @@ def _pools() -> ThreadpoolController:
 
 
 def _medians(statistics: NDArray[np.float64], times: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Medians (M, 1) of the resampled single statistic (n, 1): the values at which half of the draws are passed."""
-    n = len(statistics)
+    """Medians (M, 1) of the resampled single statistic (n, 1): the values at which half of the draws are passed.
+
+    Not a number where none of the images is drawn.
+    """
     order = statistics[:, 0].argsort()
-    middle = [(n - 1) // 2, n // 2]
-    places = [np.cumsum(row.take(order), dtype=np.int64).searchsorted(middle, side="right") for row in times]
-    medians: NDArray[np.float64] = statistics[order, 0][np.stack(places)].mean(axis=1, keepdims=True)
+    values = np.append(statistics[order, 0], np.nan)
+    medians: NDArray[np.float64] = values[np.stack([_middle(row.take(order)) for row in times])].mean(1, keepdims=True)
     return medians
+
+
+def _middle(times: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """The two places (2,), which may be one, at which half of the draws are passed; beyond the end without a draw."""
+    passed = np.cumsum(times, dtype=np.int64)
+    total = passed[-1]
+    return passed.searchsorted([(total - 1) // 2 if total else 0, total // 2], side="right")

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from rapbench.metrics import is_guard
 from rapbench.report.best import LEGEND, marks
 from rapbench.report.formats import Document, Format, Grid, interval, number, rendered
 from rapbench.report.result import Result, origin_text
@@ -65,13 +66,13 @@ class Scores:
     @property
     def is_guard(self) -> bool:
         """Whether its numbers check maps rather than score them."""
-        return self.group.cell.identity.metric.name == "guards"
+        return is_guard(self.group.cell.identity.metric.name)
 
 
 def scores(found: Iterable[Result]) -> list[Scores]:
     """The tables of some numbers, one a metric and setting, guards last."""
     shown = [result for result in found if result.headline is not None]
-    shown.sort(key=lambda r: (r.cell.dataset, r.cell.model_title, r.cell.identity.metric.name == "guards"))
+    shown.sort(key=lambda r: (r.cell.dataset, r.cell.model_title, is_guard(r.cell.identity.metric.name)))
     return [_scores(group) for group in grouped(shown, lambda result: result.cell)]
 
 

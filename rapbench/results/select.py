@@ -38,6 +38,7 @@ class Filter:
         precision: of the maps.
         device: of the run.
         methods: names, or names with parameters.
+        metrics: likewise.
         settings: all that the numbers depend on but method and metric, as `Identity.setting` gives it; any of these.
     """
 
@@ -49,6 +50,7 @@ class Filter:
     precision: str | None = None
     device: str | None = None
     methods: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
     settings: tuple[Mapping[str, str], ...] = ()
 
     def admits(self, cell: Cell) -> bool:
@@ -66,7 +68,8 @@ class Filter:
         return (
             alike
             and self._admits_images(cell)
-            and self._admits_method(cell)
+            and _named(self.methods, own.method.name, cell.method)
+            and _named(self.metrics, own.metric.name, cell.metric)
             and (not self.settings or own.setting() in self.settings)
         )
 
@@ -77,15 +80,18 @@ class Filter:
         given = asked.parameters.items()
         return held.name == asked.name and all(str(held.parameters.get(key)) == text for key, text in given)
 
-    def _admits_method(self, cell: Cell) -> bool:
-        return not self.methods or not {cell.identity.method.name, cell.method}.isdisjoint(self.methods)
-
     def __str__(self) -> str:
         """What is asked for, as options of a command; empty where nothing is."""
         fields = ("model", "dataset", "weights", "select", "seed", "precision", "device")
         given = {key: value for key in fields if (value := getattr(self, key)) is not None}
-        methods = [f"--method {','.join(self.methods)}"] if self.methods else []
-        return " ".join([*(f"--{key} {value}" for key, value in given.items()), *methods])
+        lists = {"method": self.methods, "metric": self.metrics}
+        listed = {key: ",".join(some) for key, some in lists.items() if some}
+        return " ".join(f"--{key} {value}" for key, value in (given | listed).items())
+
+
+def _named(asked: Sequence[str], *called: str) -> bool:
+    """Whether one of these is asked for, or nothing in particular."""
+    return not asked or not set(asked).isdisjoint(called)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -118,6 +124,14 @@ def grouped(things: Iterable[T], cell: Callable[[T], Cell]) -> list[Group[T]]:
         Group(members=tuple(some), cell=own, apart=_apart(own, cells))
         for own, some in zip(cells, members.values(), strict=True)
     ]
+
+
+def of_one_setting(things: Iterable[T], cell: Callable[[T], Cell]) -> list[tuple[T, ...]]:
+    """Things of the same images, network, seed and so on together, whatever their method and metric."""
+    members: dict[str, list[T]] = {}
+    for thing in things:
+        members.setdefault(json.dumps(cell(thing).identity.setting()), []).append(thing)
+    return [tuple(some) for some in members.values()]
 
 
 def differing(cells: Iterable[Cell]) -> dict[str, list[str]]:

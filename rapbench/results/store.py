@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import pandas as pd
 import pyarrow as pa
@@ -151,7 +151,7 @@ class Store:
             ids: of the images by position; a file with others counts as damaged.
             readable: whether the image at a position can be read.
         """
-        opened = self._opened(cell, "*", ["index", "id"])
+        opened = self.opened(cell, columns=["index", "id"])
         for path in [o.file.path for o in opened.values() if ids is not None and not o.is_of(ids)]:
             self._tell(path)
         found = {start: o.file for start, o in opened.items() if o.file.path not in self._damaged}
@@ -163,7 +163,7 @@ class Store:
 
     def found(self, cell: Cell, block: Block) -> BlockFile | None:
         """The whole file that holds a block's rows, None where there is none."""
-        opened = self._opened(cell, f"{block.start:07d}-*", ["index"]).get(block.start)
+        opened = self.opened(cell, f"{block.start:07d}-*", ["index"]).get(block.start)
         return opened.file if opened and opened.file.block.stop >= block.stop else None
 
     def write(
@@ -182,7 +182,7 @@ class Store:
 
     def rows(self, cell: Cell, blocks: list[Block]) -> Rows:
         """The rows of the given blocks, in order."""
-        stops, opened = {block.start: block.stop for block in blocks}, self._opened(cell, "*")
+        stops, opened = {block.start: block.stop for block in blocks}, self.opened(cell)
         return _rows(
             [o.head(stops[start]) for start, o in opened.items() if start in stops and o.reaches(stops[start])]
         )
@@ -198,11 +198,14 @@ class Store:
 
     def _all_rows(self, cell: Cell) -> Rows:
         """All rows that the folder holds of a cell, in order."""
-        return _rows(list(self._opened(cell, "*").values()))
+        return _rows(list(self.opened(cell).values()))
 
-    def _opened(self, cell: Cell, pattern: str, columns: Sequence[str] | None = None) -> dict[int, _Opened]:
+    def __str__(self) -> str:
+        return str(self.root)
+
+    def opened(self, cell: Cell, pattern: str = "*", columns: Sequence[str] | None = None) -> dict[int, Opened]:
         """The whole files of a cell by the position they start at, in order; of several, the best."""
-        found: dict[int, _Opened] = {}
+        found: dict[int, Opened] = {}
         paths = sorted(set((self.root / cell.folder).glob(f"{pattern}.parquet")) - self._aside - self._damaged)
         for path, opened in zip(paths, _all_opened(paths, cell, columns), strict=True):
             if opened is None:
@@ -228,13 +231,54 @@ class Store:
             one.unlink(missing_ok=True)
 
 
+class Folder(Protocol):
+    """What stored cells are read from."""
+
+    @property
+    def root(self) -> Path:
+        """Where a run would write what is missing."""
+        ...
+
+    def held(self) -> Iterator[Held]: ...
+
+
+class Folders:
+    """Several results folders, read as one; a run would write to the first."""
+
+    def __init__(self, roots: Sequence[Path]) -> None:
+        self.root = roots[0]
+        self._stores = [Store(root) for root in roots]
+
+    def held(self) -> Iterator[Held]:
+        """Every cell that any of them holds, in the order of the folders; what two hold of one is read together."""
+        found: dict[Cell, list[tuple[Store, int]]] = {}
+        for store in self._stores:
+            for one in store.held():
+                found.setdefault(one.cell, []).append((store, one.cell.limit))
+        for cell, places in found.items():
+            stores, limits = zip(*places, strict=True)
+            yield Held(cell=replace(cell, limit=max(limits)), read=partial(_joined_rows, cell, stores))
+
+    def __str__(self) -> str:
+        return " and ".join(map(str, self._stores))
+
+
+def _joined_rows(cell: Cell, stores: Sequence[Store]) -> Rows:
+    """All rows that several folders hold of a cell, in order; of two files with the same start, the better."""
+    found: dict[int, Opened] = {}
+    for start, one in ((start, one) for store in stores for start, one in store.opened(cell).items()):
+        if start not in found or one.worth > found[start].worth:
+            found[start] = one
+    return _rows([found[start] for start in sorted(found)])
+
+
 def covers(files: Mapping[int, BlockFile], block: Block) -> bool:
     """Whether a block's rows are among the files of a cell by their start."""
     file = files.get(block.start)
     return file is not None and file.block.stop >= block.stop
 
 
-class _Opened(NamedTuple):
+class Opened(NamedTuple):
     """A block file with its columns."""
 
     file: BlockFile
@@ -257,11 +301,11 @@ class _Opened(NamedTuple):
         """Whether it holds all positions before `stop`."""
         return self.file.block.stop >= stop
 
-    def head(self, stop: int) -> _Opened:
+    def head(self, stop: int) -> Opened:
         """What it holds of positions before `stop`."""
         kept = tuple(incident for incident in self.file.incidents if incident.position < stop)
         table = self.table.filter(pc.field("index") < stop) if self.table.num_columns else self.table
-        return _Opened(replace(self.file, incidents=kept), table)
+        return Opened(replace(self.file, incidents=kept), table)
 
 
 def _spec(path: Path) -> Cell | None:
@@ -270,7 +314,7 @@ def _spec(path: Path) -> Cell | None:
     return Cell.parse(held, held["images"]) if held else None
 
 
-def _all_opened(paths: Sequence[Path], cell: Cell, columns: Sequence[str] | None) -> list[_Opened | None]:
+def _all_opened(paths: Sequence[Path], cell: Cell, columns: Sequence[str] | None) -> list[Opened | None]:
     """Each file of a cell; where there are several, one is unpacked while the next is read."""
     opened = partial(_opened, cell=cell, columns=columns)
     if len(paths) < _READERS:
@@ -279,7 +323,7 @@ def _all_opened(paths: Sequence[Path], cell: Cell, columns: Sequence[str] | None
         return [*pool.map(opened, paths)]
 
 
-def _opened(path: Path, cell: Cell, columns: Sequence[str] | None) -> _Opened | None:
+def _opened(path: Path, cell: Cell, columns: Sequence[str] | None) -> Opened | None:
     """A cell's file with some columns, or all; None where it is not what its name, its folder and its notes say."""
     try:
         name, content = _NAME.fullmatch(path.stem), path.read_bytes()
@@ -290,7 +334,7 @@ def _opened(path: Path, cell: Cell, columns: Sequence[str] | None) -> _Opened | 
         notes = {key.decode(): value.decode() for key, value in schema.metadata.items()}
         incidents = tuple(Incident(*entry) for entry in json.loads(notes["incidents"]))
         file = BlockFile(block, path, json.loads(notes["origin"]), incidents)
-        opened = _Opened(file, stored.read(columns, use_threads=False))
+        opened = Opened(file, stored.read(columns, use_threads=False))
         of_cell = notes["cell"] == cell.key and (cell.is_study or all(map(_is_numeric, schema)))
         return opened if of_cell and _is_whole(opened) else None
     except _READING:
@@ -302,7 +346,7 @@ _WIDTHS = (pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(
 _NUMBERS = {kind.id for kind in (pa.bool_(), *_WIDTHS, pa.float16(), pa.float32(), pa.float64())}
 
 
-def _is_whole(opened: _Opened) -> bool:
+def _is_whole(opened: Opened) -> bool:
     """Whether every position of a block has rows, or could not be read."""
     block, table = opened.file.block, opened.table
     there = table["index"].to_pylist() if table.num_columns else []
@@ -319,7 +363,7 @@ def _digits(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:8]
 
 
-def _rows(opened: Sequence[_Opened]) -> Rows:
+def _rows(opened: Sequence[Opened]) -> Rows:
     tables = [one.table.replace_schema_metadata(None) for one in opened if one.table.num_columns]
     try:
         frame = pa.concat_tables(tables).to_pandas() if tables else pd.DataFrame()

@@ -1,0 +1,144 @@
+"""Critical-difference diagrams: mean ranks over images on a line, with bars across methods that are not told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from rapbench.report.figures import Drawing, colour, styled
+from rapbench.report.formats import number, printable
+from rapbench.report.ranks import Criterion, Ranks, ranks
+from rapbench.report.result import measured_on, results
+from rapbench.results.select import differing, of_one_setting
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from rapbench.report.cliques import Separation
+    from rapbench.results.store import Held
+
+_WIDTH_INCHES, _LINE_INCHES = 5.0, 0.17
+_SHOWN = 16
+"""Characters of a digest in the name of a file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CriticalDifference:
+    """Which methods each metric tells apart image by image, of whatever the store holds.
+
+    There is a drawing for each network on each data set, and in it a diagram for each variant whose images have values
+    of their own: mean ranks over images among the methods, bars across those that are not told apart. A bar passes
+    over a method without a dot on it that is told apart from one of the others.
+
+    Source: Demšar 2006, Figure 1.
+    """
+
+    metric: ClassVar[str] = ""
+
+    def __call__(self, held: Sequence[Held]) -> list[Drawing]:
+        settings = of_one_setting([one for one in held if not one.cell.is_study], lambda one: one.cell)
+        apart = differing(one.cell for some in settings for one in some[:1])
+        drawings = []
+        for some in settings:
+            found = ranks([result for one in some for result in results(one)])
+            if found and any(map(_separation, found.criteria)):
+                setting = found.cell.identity.setting()
+                drawings.append(_drawing(found, "_".join(setting.get(key, "")[:_SHOWN] for key in apart)))
+        return drawings
+
+
+def _separation(criterion: Criterion) -> Separation | None:
+    """What a criterion tells apart, where images have values of their own."""
+    return criterion.separation if criterion.separation and criterion.separation.of_images else None
+
+
+def _drawing(found: Ranks, suffix: str) -> Drawing:
+    drawn = [one for one in found.criteria if _separation(one)]
+    left = [f"{one.metric} {one.variant} is not drawn: no single image has a value" for one in found.criteria]
+    notes = [note for note, one in zip(left, found.criteria, strict=True) if one not in drawn]
+    points = pd.DataFrame(point for one in drawn for point in _points(found, one))
+    with styled():
+        return Drawing(suffix=suffix, figure=_figure(found, drawn), points=points, notes=tuple(notes))
+
+
+def _points(found: Ranks, criterion: Criterion) -> Iterator[dict[str, Any]]:
+    """A row a method."""
+    told = _separation(criterion)
+    assert told is not None
+    fixed = {key: value for key, value in measured_on(found.cell).items() if key not in {"method", "backend", "key"}}
+    for name, rank in told.image_ranks.items():
+        yield {
+            **fixed,
+            "metric": criterion.metric,
+            "variant": criterion.variant,
+            "direction": criterion.direction,
+            "method": name,
+            "image_rank": rank,
+            "letters": told.letters[name],
+            "n": criterion.n,
+            "friedman_p": told.friedman_p,
+        }
+
+
+def _figure(found: Ranks, criteria: Sequence[Criterion]) -> Figure:
+    """A diagram below the other."""
+    separations = [told for one in criteria if (told := _separation(one))]
+    heights = [_LINE_INCHES * (_num_lines(told) + 4) for told in separations]
+    figure = Figure(figsize=(_WIDTH_INCHES, sum(heights) + 2 * _LINE_INCHES), layout="constrained")
+    grid = figure.subplots(len(heights), squeeze=False, height_ratios=heights)
+    for axes, criterion, told in zip(grid.flat, criteria, separations, strict=True):
+        _draw(axes, told, frozenset(found.controls))
+        axes.set_title(_title(criterion, told))
+    figure.suptitle(printable(f"{found.cell.dataset}, {found.cell.model_title}: mean rank over images"), fontsize=8)
+    return figure
+
+
+def _title(criterion: Criterion, told: Separation) -> str:
+    friedman = "" if told.friedman_p is None else f", Friedman p = {number(told.friedman_p)}"
+    text = f"{criterion.metric}: {criterion.variant} ({criterion.direction}), {criterion.n} images{friedman}"
+    return printable(text)
+
+
+def _bars(told: Separation) -> list[tuple[str, ...]]:
+    return [clique for clique in told.cliques if len(clique) > 1]
+
+
+def _num_lines(told: Separation) -> int:
+    """Lines of text below the axis: bars, then the names of half the methods."""
+    return len(_bars(told)) + (len(told.names) + 1) // 2
+
+
+def _draw(axes: Axes, told: Separation, controls: frozenset[str]) -> None:
+    """One diagram: the better half of the names stands on the left, the other on the right; controls are grey."""
+    ordered = sorted(told.image_ranks, key=lambda name: (told.image_ranks[name], name))
+    lowest, highest = 0.5, 0.5 + sum(name not in controls for name in ordered)
+    bars = _bars(told)
+    for level, clique in enumerate(bars, 1):
+        places = [told.image_ranks[name] for name in clique]
+        axes.plot([min(places), max(places)], [-level, -level], color="0.2", linewidth=1.8, solid_capstyle="butt")
+        axes.plot(places, [-level] * len(places), "o", color="0.2", markersize=3)
+    half = (len(ordered) + 1) // 2
+    for n, name in enumerate(ordered):
+        place, left = told.image_ranks[name], n < half
+        height = -len(bars) - 1 - (n if left else len(ordered) - 1 - n)
+        end, look = lowest if left else highest, colour(_method(name))
+        axes.plot([place, place, end], [0, height, height], color=look, linewidth=0.7, zorder=1)
+        axes.plot([place], [0], "o", color=look, markersize=3, clip_on=False)
+        aligned: dict[str, Any] = {"ha": "right" if left else "left", "va": "center", "fontsize": 7, "color": look}
+        axes.text(end, height, printable(f" {name} ({place:.2f}) "), **aligned)
+    axes.set_xlim(lowest, highest)
+    axes.set_ylim(-_num_lines(told) - 0.5, 0)
+    axes.xaxis.set_ticks_position("top")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_visible(False)
+    axes.spines[["left", "right", "bottom"]].set_visible(False)
+
+
+def _method(name: str) -> str:
+    """The catalogue name in how a method is called."""
+    return name.partition("(")[0].partition(" [")[0]
