@@ -20,7 +20,6 @@ from rapbench.papers.card import Figure, Table, exhibit
 from rapbench.papers.card import exhibits as listed
 from rapbench.report import rank_tables
 from rapbench.report.best import LEGEND
-from rapbench.report.critical_difference import CriticalDifference
 from rapbench.report.curves import PerturbationCurves, Plotted
 from rapbench.report.html import figures, runs, tables
 from rapbench.report.html import gallery as pictures
@@ -29,6 +28,7 @@ from rapbench.report.html.figures import Place
 from rapbench.report.html.markup import prose
 from rapbench.report.html.page import page
 from rapbench.report.html.parts import Part, Section, needed
+from rapbench.report.html.separations import separations
 from rapbench.report.html.spreads import spreads
 from rapbench.report.ranks import ranks
 from rapbench.report.result import Result, results
@@ -219,17 +219,13 @@ def _figure(source: Source, card: Figure, name: str, place: str) -> Iterator[Par
 
 def _ranks(source: Source) -> Iterator[Part]:
     """Methods ranked over all metrics of a setting, and which of them each metric tells apart."""
-    command = source.command("ranks")
     for n, some in enumerate(of_one_setting(source.results, lambda result: result.cell)):
         if found := ranks(some):
             title = f"{found.cell.model_title} on {found.cell.dataset}"
             document = replace(rank_tables.document(found), title=title)
-            yield from tables.printed(document, f"ranks-{n}", found.controls, command)
-    held = [one for one in source.held if not one.cell.is_study]
-    for n, drawing in enumerate(CriticalDifference()(held)):
-        title = ", ".join(filter(None, ["Which methods each metric tells apart", drawing.suffix]))
-        command = source.command("figure critical_difference")
-        yield from figures.drawn(drawing, Place(name=f"apart-{n}", title=title, command=command))
+            yield from tables.printed(document, f"ranks-{n}", found.controls, source.command("ranks"))
+            told, command = f"What each metric tells apart: {title}", source.command("figure critical_difference")
+            yield from separations(found, Place(name=f"apart-{n}", title=told, command=command))
 
 
 def _gallery(source: Source, wish: Wish) -> Iterator[Part]:
