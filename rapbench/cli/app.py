@@ -13,6 +13,7 @@ from rapbench.cli.check import check
 from rapbench.cli.compare import compare
 from rapbench.cli.compare_backends import compare_backends
 from rapbench.cli.doctor import doctor
+from rapbench.cli.export import export
 from rapbench.cli.figure import figure
 from rapbench.cli.fit_patterns import fit_patterns
 from rapbench.cli.list import list_names
@@ -51,6 +52,7 @@ app.command("list")(list_names)
 app.command("table")(table)
 app.command("ranks")(ranks)
 app.command("figure")(figure)
+app.command("export")(export)
 app.command("show")(show)
 app.command("report")(report)
 app.command("fit-patterns")(fit_patterns)

@@ -19,8 +19,10 @@ from rapbench.cli.options import (
     OnlySeed,
     OnlySelect,
     OnlyWeights,
+    Verify,
     filter_of,
     path,
+    refuse_damaged,
     refuse_empty,
 )
 from rapbench.report.formats import Format
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from rapbench.report.result import Scored
     from rapbench.results.select import Filter
+    from rapbench.results.store import Store
 
 
 def compare(
@@ -40,6 +43,7 @@ def compare(
         list[str] | None,
         typer.Option(help="What may differ in numbers that are matched, besides the version: seed, device, precision."),
     ] = None,
+    verify: Verify = False,
     everything: Annotated[bool, typer.Option("--all", help="Also print the numbers that did not move.")] = False,
     form: Form = Format.TEXT,
     as_json: AsJson = False,
@@ -55,24 +59,29 @@ def compare(
 ) -> None:
     """Compare the numbers of two results folders: what moved beyond its interval, what only one holds.
 
-    Exits with 1 if a number moved. Numbers are matched by all that they depend on but the version, and compared image
-    by image. Nothing is computed afresh: `rapbench check` does that. CSV and JSON hold every variant.
+    Exits with 1 if a number that tables show moved. Numbers are matched by all that they depend on but the version, and
+    compared image by image. Nothing is computed afresh: `rapbench check` does that. CSV and JSON hold every variant.
     """
     from rapbench.report.formats import rendered
     from rapbench.report.move_tables import document
     from rapbench.report.moves import moves
+    from rapbench.results.store import Store
 
     form, asked = Format.JSON if as_json else form, filter_of(context)
-    before, after = (_scored(root, asked) for root in (first, second))
+    stores = [Store(root) for root in (first, second)]
+    before, after = (_scored(store, asked) for store in stores)
     ignored = _ignored(ignore or [], [*before, *after])
     found = moves(before, after, ignored=ignored, headline=form not in {Format.CSV, Format.JSON})
     if not found.both:
         _refuse(first, second, before, after)
-    typer.echo(rendered(document(found, str(first), str(second), everything=everything), form))
-    raise typer.Exit(1 if found.moved else 0)
+    shown = rendered(document(found, str(first), str(second), everything=everything), form)
+    for store in stores if verify else ():
+        refuse_damaged(store)
+    typer.echo(shown)
+    raise typer.Exit(1 if any(move.after.headline is not None for move in found.moved) else 0)
 
 
-def _scored(root: Path, asked: Filter) -> list[Scored]:
+def _scored(store: Store, asked: Filter) -> list[Scored]:
     """What a folder holds of what is asked for.
 
     Raises:
@@ -80,12 +89,11 @@ def _scored(root: Path, asked: Filter) -> list[Scored]:
     """
     from rapbench.core.errors import DataMissing
     from rapbench.report.result import Scored
-    from rapbench.results.store import Store
 
-    refuse_empty(root)
-    found = [Scored(held=one) for one in Store(root).held() if asked.admits(one.cell) and not one.cell.is_study]
+    refuse_empty(store.root)
+    found = [Scored(held=one) for one in store.held() if asked.admits(one.cell) and not one.cell.is_study]
     if not found:
-        raise DataMissing(f"no results{f' of {asked}' if str(asked) else ''} in {root}")
+        raise DataMissing(f"no results{f' of {asked}' if str(asked) else ''} in {store}")
     return found
 
 

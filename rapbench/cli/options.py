@@ -9,12 +9,12 @@ from typing import Annotated, Any
 import typer
 
 from rapbench.core.catalogue import split_calls
-from rapbench.core.errors import BadConfig, DataMissing
+from rapbench.core.errors import BadConfig, BadData, DataMissing
 from rapbench.core.paths import typed_path
 from rapbench.papers.card import exhibit, table
 from rapbench.report.formats import Format
 from rapbench.results.select import Filter
-from rapbench.results.store import Folders
+from rapbench.results.store import Folders, Store
 from rapbench.run.spec import RunSpec, read_parts
 
 DEFAULTS = RunSpec()
@@ -70,6 +70,9 @@ OnlyMethods = Annotated[
 OnlyMetrics = Annotated[
     list[str] | None, typer.Option("--metric", help="Only these metrics, joined by commas or repeated.")
 ]
+Verify = Annotated[
+    bool, typer.Option("--verify", help="End with an error where a stored file is damaged, instead of leaving it out.")
+]
 
 
 def specs(context: typer.Context) -> dict[str, RunSpec]:
@@ -110,6 +113,17 @@ def stores(roots: Sequence[Path]) -> Folders:
     for root in roots if len(roots) > 1 else ():
         refuse_empty(root)
     return Folders(roots)
+
+
+def refuse_damaged(store: Store | Folders) -> None:
+    """Says where what was read is not all that is there: every file is checked by its hash whenever it is read.
+
+    Raises:
+        BadData: a file was left out.
+    """
+    if found := store.left_out:
+        more = f"and {len(found) - 1} more" if len(found) > 1 else "run again, or leave out --verify"
+        raise BadData("damaged, or another's", found[0], more)
 
 
 def refuse_empty(root: Path) -> None:

@@ -18,7 +18,9 @@ from rapbench.cli.options import (
     OnlySelect,
     OnlyWeights,
     Outs,
+    Verify,
     filter_of,
+    refuse_damaged,
     stores,
 )
 from rapbench.report.formats import Format
@@ -27,6 +29,7 @@ from rapbench.report.formats import Format
 def ranks(
     context: typer.Context,
     out: Outs = OUTS,
+    verify: Verify = False,
     form: Form = Format.TEXT,
     as_json: AsJson = False,
     method: OnlyMethods = None,
@@ -55,6 +58,8 @@ def ranks(
     held = [one for one in store.held() if asked.admits(one.cell) and not one.cell.is_study]
     refuse_several([one.cell for one in held], "one table of ranks")
     found = ranked([result for one in held for result in results(one)])
+    if verify:
+        refuse_damaged(store)
     if found is None:
         what = f" of {asked}" if str(asked) else ""
         raise DataMissing(f"fewer than two methods{what} to rank in {store}: `rapbench run` computes some")

@@ -19,7 +19,9 @@ from rapbench.cli.options import (
     OnlySelect,
     OnlyWeights,
     Outs,
+    Verify,
     filter_of,
+    refuse_damaged,
     stores,
 )
 from rapbench.report.formats import Format
@@ -39,6 +41,7 @@ def table(
         str | None, typer.Argument(help="A paper's table, for example rap2020/table1. [default: all results]")
     ] = None,
     out: Outs = OUTS,
+    verify: Verify = False,
     form: Form = Format.TEXT,
     as_json: AsJson = False,
     sweep: Annotated[
@@ -77,7 +80,10 @@ def table(
         document = shown.readings(name, store, asked, closest or shown.CLOSEST)
     else:
         document = shown.beside_published(name, store, asked, against or shown.AGAINST)
-    typer.echo(rendered(document, form))
+    text = rendered(document, form)
+    if verify:
+        refuse_damaged(store)
+    typer.echo(text)
 
 
 def _all(store: Folder, asked: Filter, form: Format) -> Document:

@@ -53,6 +53,7 @@ class Degradation:
 
     @torch.no_grad()
     def __call__(self, explained: Explained) -> dict[str, Tensor]:
+        """Columns: probability (N, L + 1) of the explained class, from the clean image on."""
         pixels = explained.pixels
         scores = self._sums(pixels.unsqueeze(1)).squeeze(1)
         if self.steps > scores[0].numel():

@@ -34,6 +34,7 @@ class Guards:
     headline: ClassVar[tuple[str, ...]] = ("residual", "non_finite", "constant", "ties")
 
     def __call__(self, explained: Explained) -> dict[str, Tensor]:
+        """Columns: sum of relevance and what it should be, the class's logit and probability, what is wrong."""
         pixels, logits, index = explained.pixels, explained.logits.double(), explained.target.unsqueeze(1)
         return {
             "relevance_sum": pixels.sum((1, 2)),

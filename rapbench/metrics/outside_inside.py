@@ -38,6 +38,7 @@ class OutsideInside:
     headline: ClassVar[tuple[str, ...]] = ("all", "all_median", "pos", "pos_median")
 
     def __call__(self, explained: Explained) -> dict[str, Tensor]:
+        """Columns: positive relevance and negative's magnitude summed inside and outside the boxes; pixels there."""
         pixels = explained.pixels
         inside = union_of_boxes(explained.batch.boxes, pixels.shape).to(pixels.device)
         outside = ~inside & inside.any(2, keepdim=True).any(1, keepdim=True)  # without a box there is neither

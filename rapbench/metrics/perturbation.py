@@ -72,6 +72,7 @@ class Perturbation:
 
     @torch.no_grad()
     def __call__(self, explained: Explained) -> dict[str, Tensor]:
+        """Columns: pixels of each sign; curves (N, L + 1) of each order and outcome, from the clean image on."""
         pixels = explained.pixels
         self._check_size(pixels[0].numel())
         non_finites, uniform = num_non_finite(explained.relevance), is_constant(pixels)

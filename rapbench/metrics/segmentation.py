@@ -43,6 +43,7 @@ class Segmentation:
     headline: ClassVar[tuple[str, ...]] = ("pixel_accuracy@paper", "miou@paper", "fg_iou@paper")
 
     def __call__(self, explained: Explained) -> dict[str, Tensor]:
+        """Columns of each threshold: true and false positives, false and true negatives, void pixels above, below."""
         pixels = explained.pixels
         mask = _stacked(explained.batch.mask, pixels)
         classes = (mask == 1, mask == 0, mask == VOID)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from string import ascii_letters
 from typing import TYPE_CHECKING
@@ -58,8 +59,9 @@ class Separation:
         """By name, a letter for each of its cliques: those that share one are not told apart. Source: Piepho 2004."""
         letters = dict.fromkeys(self.names, "")
         for n, clique in enumerate(self.cliques):
+            round_, place = divmod(n, len(ascii_letters))
             for name in clique:
-                letters[name] += ascii_letters[n % len(ascii_letters)]
+                letters[name] += ascii_letters[place] + "'" * round_
         return letters
 
 
@@ -88,27 +90,31 @@ def separation(
     """
     names, of_images = tuple(samples), _is_of_images(variant)
     pairs = [frozenset(both) for both in combinations(names, 2)]
-
-    def p_value(one: str, other: str) -> float | None:
-        if of_images:
-            return differs(variant, pair(samples[one], samples[other]), seed=seed)
-        gaps = gap(drawn[one], drawn[other])
-        return bootstrap_p(gaps[np.isfinite(gaps)]) if np.isfinite(gaps).any() else None
-
+    test = partial(_of_images_p, variant, samples, seed) if of_images else partial(_bootstrap_p, drawn)
+    corrected = dict(zip(pairs, holm([test(*sorted(both)) for both in pairs]), strict=True))
     ranks = _image_ranks(variant, samples, controls) if of_images else {}
     of_methods = [some for name, some in ranks.items() if name not in controls]
     overall = friedman_p(np.stack(of_methods, axis=1)) if of_methods else None
-    corrected = dict(zip(pairs, holm([p_value(*sorted(both)) for both in pairs]), strict=True))
-    open_gate = overall is None or overall < LEVEL
-    apart = {p for p, found in corrected.items() if found is not None and found < LEVEL and (open_gate or p & controls)}
+    differ = overall is None or overall < LEVEL
+    apart = {both for both, p in corrected.items() if p is not None and p < LEVEL and (differ or both & controls)}
     return Separation(
         names=names,
         of_images=of_images,
         friedman_p=overall,
         image_ranks={name: float(some.mean()) for name, some in ranks.items()},
-        p_values={both: found for both, found in corrected.items() if found is not None},
+        p_values={both: p for both, p in corrected.items() if p is not None},
         alike=frozenset(pairs) - apart,
     )
+
+
+def _of_images_p(variant: Variant, samples: Mapping[str, Sample], seed: int, one: str, other: str) -> float | None:
+    return differs(variant, pair(samples[one], samples[other]), seed=seed)
+
+
+def _bootstrap_p(drawn: Mapping[str, NDArray[np.float64]], one: str, other: str) -> float | None:
+    """Over the resamples that hold images of both."""
+    gaps = gap(drawn[one], drawn[other])
+    return bootstrap_p(gaps[np.isfinite(gaps)]) if np.isfinite(gaps).any() else None
 
 
 def _is_of_images(variant: Variant) -> bool:

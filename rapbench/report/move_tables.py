@@ -44,7 +44,7 @@ def document(found: Moves, first: str, second: str, *, everything: bool = False)
 _LEGEND = (
     "B - A is of the images that both have, drawn for both or for neither, where they have some in common; in brackets "
     "is its 95 % bootstrap interval. A number moved if the interval does not hold 0 and the difference is more than "
-    "rounding."
+    "rounding: one in twenty does by chance where maps are drawn anew."
 )
 
 

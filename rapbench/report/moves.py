@@ -179,6 +179,6 @@ def _key(cell: Cell, ignored: frozenset[str]) -> str:
 
 
 def _moves(before: Scored, after: Scored, headline: bool) -> Iterator[Move]:
-    for variant, result in after.results.items():
-        if result.headline is not None or not headline:
-            yield Move(before=before.results[variant], after=result)
+    shown = [(v, one) for v, one in after.results.items() if one.headline is not None or not headline]
+    for variant, result in sorted(shown, key=lambda pair: (pair[1].headline is None, pair[1].headline or 0)):
+        yield Move(before=before.results[variant], after=result)

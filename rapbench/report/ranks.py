@@ -15,6 +15,7 @@ from rapbench.report.cliques import Separation, separation
 from rapbench.report.criteria import Column, Contenders, columns, contenders, resampled
 from rapbench.report.paired import resamples_for
 from rapbench.report.statistics import interval
+from rapbench.results.select import of_one_setting
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -125,8 +126,8 @@ def ranks(found: Sequence[Result]) -> Ranks | None:
     counts for nothing else: nothing is filled in.
 
     Intervals and shares are of the bootstrap over images, one draw for all methods and metrics. A resample repeats
-    images, which adds noise to ranks that are nearly tied: their intervals are rather too wide, and W and τ are lower
-    in resamples than in the sample.
+    images, which adds noise to ranks that are nearly tied: there the bootstrap is no exact guide, and W and τ tend to
+    be lower in resamples than in the images.
 
     Args:
         found: numbers of one setting.
@@ -134,23 +135,30 @@ def ranks(found: Sequence[Result]) -> Ranks | None:
     Source: Hall and Miller 2009, for the bootstrap of ranks.
     """
     shown = [one for one in found if one.headline is not None and not is_guard(one.cell.identity.metric.name)]
+    assert len(of_one_setting(shown, lambda one: one.cell)) <= 1, "numbers of several settings"
     everyone = contenders(shown)
     if everyone.methods.sum() < 2:
         return None
-    cell, held = shown[0].cell, list(columns(shown, everyone))
+    seed, held = shown[0].cell.identity.seed, list(columns(shown, everyone))
     num_pairs = len(everyone.names) * (len(everyone.names) - 1) // 2
-    badness, n = resampled(held, everyone, seed=cell.identity.seed, resamples=resamples_for(num_pairs))
-    by_criterion = ranks_among(badness, everyone.methods)
+    badness, n = resampled(held, everyone, seed=seed, resamples=resamples_for(num_pairs))
+    ranked = ranks_among(badness, everyone.methods)
     criteria = tuple(
-        _criterion(column, badness[1:, c], by_criterion[:, c], everyone, seed=cell.identity.seed)
-        for c, column in enumerate(held)
+        _criterion(column, badness[1:, c], ranked[:, c], everyone, seed=seed) for c, column in enumerate(held)
     )
-    counted = [c for c, one in enumerate(criteria) if one.counts]
-    metrics = {criteria[c].metric: [o for o in counted if criteria[o].metric == criteria[c].metric] for c in counted}
-    by_metric = _by_metric(by_criterion, metrics, everyone)
+    return _over_metrics(shown[0].cell, everyone, criteria, ranked, n)
+
+
+def _over_metrics(cell: Cell, everyone: Contenders, criteria: tuple[Criterion, ...], ranked: Floats, n: int) -> Ranks:
+    """What ranks (1 + M, C, J) by criteria, of the images and of resamples, say together."""
+    metrics: dict[str, list[int]] = {}
+    for c in [c for c, one in enumerate(criteria) if one.counts]:
+        metrics.setdefault(criteria[c].metric, []).append(c)
+    by_metric = _by_metric(ranked, metrics, everyone)
     whole = np.isfinite(by_metric[..., everyone.methods]).all(axis=(1, 2))
     kept = by_metric[whole]
-    overall = _places(everyone.names, kept.mean(axis=1)) if metrics else {}
+    means = kept.mean(axis=1) if metrics else np.full((len(kept), len(everyone.names)), np.nan)
+    overall = _places(everyone.names, means)
     return Ranks(
         cell=cell,
         methods=_best_first(set(everyone.names) - everyone.controls, everyone, overall),
@@ -158,12 +166,10 @@ def ranks(found: Sequence[Result]) -> Ranks | None:
         criteria=criteria,
         of_metrics={metric: _places(everyone.names, kept[:, g]) for g, metric in enumerate(metrics)},
         overall=overall,
-        first={name: share for name, share in _first(kept[1:].mean(axis=1), everyone).items() if name in overall}
-        if metrics
-        else {},
+        first={name: share for name, share in _first(means[1:], everyone).items() if name in overall},
         agreement=_agreement(list(metrics), kept[..., everyone.methods]),
         n=n,
-        resamples=len(badness) - 1,
+        resamples=len(ranked) - 1,
         lost=int((~whole).sum()),
     )
 
@@ -225,10 +231,10 @@ def _best_first(called: Collection[str], everyone: Contenders, overall: Mapping[
 
 def _first(mean_ranks: Floats, everyone: Contenders) -> dict[str, float]:
     """Share of resamples in which each mean rank (M, J) is no higher than any method's; methods share ties."""
-    of_methods = mean_ranks[:, everyone.methods]
-    level = mean_ranks <= of_methods.min(axis=1, keepdims=True)
-    shared = np.where(everyone.methods, level / level[:, everyone.methods].sum(axis=1, keepdims=True), level)
-    return dict(zip(everyone.names, map(float, shared.mean(axis=0)), strict=True))
+    level = mean_ranks <= mean_ranks[:, everyone.methods].min(axis=1, keepdims=True)
+    sharing = level[:, everyone.methods].sum(axis=1, keepdims=True)
+    shares = np.where(everyone.methods, level / np.maximum(sharing, 1), level)
+    return dict(zip(everyone.names, shares.sum(axis=0) / max(1, len(shares)), strict=True))
 
 
 def _agreement(metrics: Sequence[str], ranked: Floats) -> Agreement:

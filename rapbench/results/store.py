@@ -124,6 +124,7 @@ class Store:
         self._tried: set[Path] = set()
         self._aside: set[Path] = set()
         self._damaged: set[Path] = set()
+        self._foreign: set[Path] = set()
 
     def open(self, cell: Cell) -> Path:
         """The folder of a cell, with its spec, which is written where it is new, damaged, or asks for fewer images.
@@ -192,6 +193,7 @@ class Store:
         for path in sorted(self.root.glob("*/spec.json")):
             cell = _spec(path)
             if cell is None or cell.folder != path.parent.name:
+                self._foreign.add(path)
                 _LOG.warning("left out: %s is damaged or another's; the run that wrote it restores it", path)
                 continue
             yield Held(cell=cell, read=partial(self._all_rows, cell))
@@ -199,6 +201,11 @@ class Store:
     def _all_rows(self, cell: Cell) -> Rows:
         """All rows that the folder holds of a cell, in order."""
         return _rows(list(self.opened(cell).values()))
+
+    @property
+    def left_out(self) -> list[Path]:
+        """Files that were read, and left out as damaged or another's."""
+        return sorted(self._damaged | self._foreign)
 
     def __str__(self) -> str:
         return str(self.root)
@@ -258,6 +265,11 @@ class Folders:
         for cell, places in found.items():
             stores, limits = zip(*places, strict=True)
             yield Held(cell=replace(cell, limit=max(limits)), read=partial(_joined_rows, cell, stores))
+
+    @property
+    def left_out(self) -> list[Path]:
+        """Files that were read, and left out as damaged or another's."""
+        return [path for store in self._stores for path in store.left_out]
 
     def __str__(self) -> str:
         return " and ".join(map(str, self._stores))

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from stored import cell, ratios
+from stored import cell, masks, ratios
 
 from rapbench import cli
 from rapbench.results.store import Block, Store
@@ -73,6 +73,18 @@ def test_what_moved_ends_with_one_and_is_written_in_every_format(compare: Compar
     assert [float(row["difference"]) for row in rows] == [one["difference"] for one in results]
     assert len(rows) > 4
     assert {row["origin_before"] for row in rows} == {"torch 2"}
+
+
+def test_the_exit_code_is_of_what_tables_show_in_every_format(compare: Compare) -> None:
+    """Only a threshold that no table shows has moved."""
+    for root, found in (("a", [6, 2, 2, 6]), ("b", [7, 1, 1, 7])):
+        frame = masks(zero=[[5, 3, 3, 5]] * 20, p90=[found] * 20)
+        columns = {str(name): np.stack(list(frame[name])) for name in frame if name != "id"}
+        own = columns | {"id": frame["id"].to_numpy(dtype=str)}
+        Store(Path(root)).write(cell("rap", metric="segmentation"), Block(0, 20), own, [], {})
+    done = [compare("a", "b", *form) for form in ([], ["--json"], ["--format", "csv"])]
+    assert [one.code for one in done] == [0, 0, 0]
+    assert json.loads(done[1].out)["verdicts"]["better"] > 0
 
 
 def test_lines_fit_a_terminal_of_eighty_columns(compare: Compare, monkeypatch: pytest.MonkeyPatch) -> None:

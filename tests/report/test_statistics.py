@@ -197,3 +197,31 @@ def test_resamples_are_averaged_on_one_thread_and_the_others_are_given_back():
         statistics._means(np.ones((9, 1)), np.ones((4, 9), dtype=np.uint8).view(Times))
         assert threads() == {2}
     assert seen == {1}
+
+
+def test_samples_of_different_images_are_resampled_together() -> None:
+    """An image is drawn for all samples or for none; a resample without any of a sample's images has no value."""
+    rng = np.random.default_rng(0)
+    n, places = 9, [np.arange(9), np.array([7, 2, 0]), np.array([4])]
+    ratio = Variant(
+        direction="lower",
+        statistics=lambda rows: rows[["a", "b"]].to_numpy(),
+        value=lambda means: means[..., 0] / means[..., 1],
+        undefined={},
+    )
+    median = Variant(direction="lower", statistics=ratio.statistics, average="median", undefined={})
+    samples = [rng.normal(size=(len(place), 2)) + 3 for place in places]
+    samples += [some[:, :1] for some in samples]
+    with np.errstate(invalid="ignore"):
+        found = statistics.joint_bootstrap([ratio] * 3 + [median] * 3, samples, places * 2, seed=5, resamples=60)
+    draws = np.random.default_rng((5, n)).integers(n, size=(60, n))
+    for values, draw in zip(found, draws, strict=True):
+        for column, (sample, place) in enumerate(zip(samples, places * 2, strict=True)):
+            drawn = np.concatenate([sample[:0], *(sample[place == image] for image in draw)])
+            expected = np.nan
+            if len(drawn):
+                mean = drawn.mean(axis=0)
+                expected = np.median(drawn) if column > 2 else mean[0] / mean[1]
+            assert values[column] == pytest.approx(expected, nan_ok=True)
+    assert np.isnan(found).any()
+    assert not np.isnan(found[:, [0, 3]]).any()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from stored import cell
 
-from rapbench.results.select import Filter, differing, grouped, names, option
+from rapbench.results.select import Filter, differing, grouped, names, of_one_setting, option
 
 
 def test_one_group_holds_what_was_measured_alike_whatever_the_method() -> None:
@@ -53,6 +53,7 @@ def test_foreign_backends_and_files_tell_rows_apart() -> None:
             {"weights": "a/b/IMAGENET1K_V1"},
         ),
         *({"select": "correct"}, {"seed": 1}, {"precision": "fp64"}, {"device": "cuda"}),
+        *({"metrics": ("outside_inside",)}, {"metrics": ("guards", "outside_inside")}),
         *({"methods": ("lrp_a2b1",)}, {"methods": ("lrp_a2b1(bias=signed)",)}, {}),
     ],
     ids=str,
@@ -61,10 +62,17 @@ def test_a_filter_admits_what_it_names(wanted: dict[str, object]) -> None:
     own = {"dataset": "voc", "select": "correct", "seed": 1, "precision": "fp64", "device": "cuda"}
     chosen = cell("lrp_a2b1(bias=signed)", **own, parameters={"preprocess": "crop"})  # type: ignore[arg-type]
     assert Filter(**wanted).admits(chosen)  # type: ignore[arg-type]
-    other = cell("rap", model="vgg19", weights="random", parameters={"preprocess": "squash"})
+    other = cell("rap", metric="segmentation", model="vgg19", weights="random", parameters={"preprocess": "squash"})
     assert not wanted or not Filter(**wanted).admits(other)  # type: ignore[arg-type]
 
 
 def test_a_filter_is_written_as_options() -> None:
     assert str(Filter(model="vgg16", seed=0, methods=("rap", "random"))) == "--model vgg16 --seed 0 --method rap,random"
+    assert str(Filter(metrics=("guards", "segmentation"))) == "--metric guards,segmentation"
     assert not str(Filter())
+
+
+def test_cells_of_one_setting_are_together_whatever_their_method_and_metric() -> None:
+    cells = [cell("rap"), cell("rap", seed=1), cell("gradient", metric="guards")]
+    found = of_one_setting(cells, lambda own: own)
+    assert [[own.method for own in some] for some in found] == [["rap", "gradient"], ["rap"]]

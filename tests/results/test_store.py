@@ -15,7 +15,7 @@ import pytest
 from stored import cell
 
 from rapbench.results.cell import Cell
-from rapbench.results.store import Block, Incident, Store
+from rapbench.results.store import Block, Folders, Incident, Store
 
 FIRST, SECOND = Block(0, 4), Block(4, 8)
 OWN, OTHER = replace(cell("rap"), limit=8), replace(cell("gradient"), limit=8)
@@ -177,3 +177,30 @@ def test_nothing_is_said_of_a_folder_that_is_whole(store: Store, caplog: pytest.
     write(store, OWN, FIRST)
     assert scores(store) == [0, 1, 2, 3]
     assert not caplog.records
+
+
+def test_several_folders_are_read_as_one(tmp_path: Path) -> None:
+    one, other = Store(tmp_path / "one"), Store(tmp_path / "other")
+    write(one, replace(OWN, limit=4), FIRST, missing=(2,))
+    write(other, OWN, FIRST)  # lacks no image
+    write(other, OWN, SECOND)
+    write(one, OTHER, FIRST)
+    held = {own.cell: own for own in Folders([one.root, other.root]).held()}
+    assert list(held) == [OTHER, OWN]
+    assert held[OWN].rows.frame["score"].to_list() == [*range(8)]
+    assert {own.limit for own in held} == {8}
+    assert held[OTHER].rows.frame["score"].to_list() == [*range(4)]
+    assert str(Folders([Path("a"), Path("b")])) == "a and b"
+
+
+def test_what_was_left_out_is_told(store: Store) -> None:
+    file = write(store, OWN, FIRST)
+    write(store, OTHER, FIRST)
+    spec = store.root / OTHER.folder / "spec.json"
+    assert not store.left_out
+    file.write_bytes(file.read_bytes()[:-1])
+    spec.write_text("{")
+    for folder in (store, Folders([store.root])):
+        for one in folder.held():
+            assert one.rows.frame.empty
+        assert folder.left_out == sorted([file, spec])

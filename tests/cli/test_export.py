@@ -1,0 +1,138 @@
+"""`rapbench export` as a user types it, and what --verify refuses."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import pytest
+from stored import cell, ratios
+
+from rapbench import cli
+from rapbench.results.store import Block, Store
+
+
+class Printed(NamedTuple):
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Printed]
+
+
+@pytest.fixture
+def rapbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
+    monkeypatch.chdir(tmp_path)
+    for method in ("rap", "gradient"):
+        for start in (0, 3):
+            frame = ratios([1.0, 2.0, 3.0], start)
+            columns = {str(name): frame[name].to_numpy(dtype=str if name == "id" else None) for name in frame}
+            Store(Path("runs")).write(cell(method), Block(start, start + 3), columns, [], {"torch": "2"})
+
+    def command(*arguments: str) -> Printed:
+        monkeypatch.setattr(sys, "argv", ["rapbench", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        captured = capsys.readouterr()
+        return Printed(int(ended.value.code or 0), captured.out, captured.err)
+
+    return command
+
+
+EXPORT = ("export", "--out", "runs", "--to", "there")
+
+
+def test_the_files_are_printed_and_pass_their_checksums(rapbench: Command) -> None:
+    done = rapbench(*EXPORT)
+    assert done.code == 0
+    paths = [Path(line) for line in done.out.split()]
+    assert sorted(paths) == sorted(Path("there").iterdir())
+    assert pd.read_parquet(paths[0])["method"].tolist() == ["gradient"] * 6 + ["rap"] * 6
+    subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd="there", check=True)  # noqa: S607
+
+
+def test_an_earlier_export_is_replaced_whole(rapbench: Command) -> None:
+    first = rapbench(*EXPORT).out.split()
+    contents = {path: Path(path).read_bytes() for path in first}
+    assert rapbench(*EXPORT, "--format", "csv").code == 0
+    assert {path.suffix for path in Path("there").iterdir()} == {".csv", ".json", ".md", ""}
+    assert rapbench(*EXPORT).out.split() == first
+    assert {path: Path(path).read_bytes() for path in first} == contents
+    assert len(list(Path("there").iterdir())) == len(first)
+
+
+def test_what_is_exported_can_be_chosen(rapbench: Command) -> None:
+    path = rapbench(*EXPORT, "--method", "rap").out.split()[0]
+    assert set(pd.read_parquet(path)["method"]) == {"rap"}
+
+
+def test_a_folder_with_other_files_is_left_as_it_is(rapbench: Command) -> None:
+    Path("there").mkdir()
+    Path("there/thesis.tex").write_text("mine")
+    done = rapbench(*EXPORT)
+    assert (done.code, done.out) == (2, "")
+    assert "it holds thesis.tex, which no export wrote" in done.err
+    assert [path.name for path in Path("there").iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--out", "nowhere", "--to", "there"], "no rows in nowhere"),
+        (["--out", "runs", "--to", "there", "--metric", "guards"], "no rows of --metric guards in runs"),
+        (["--out", "runs", "--to", "runs/.."], "it holds file, which no export wrote"),
+        (["--out", "runs", "--to", "file"], "--to file: a file is there"),
+        (["--out", "runs"], "Missing option '--to'"),
+        (["--out", "runs", "--to", "there", "--format", "xlsx"], "'--format'"),
+    ],
+    ids=" ".join,
+)
+def test_what_a_user_does_wrong_is_one_line(rapbench: Command, arguments: list[str], message: str) -> None:
+    Path("file").touch()
+    done = rapbench("export", *arguments)
+    assert (done.code, done.out) == (2, "")
+    assert message in done.err
+    assert done.err.count("\n") == 1
+
+
+@pytest.fixture(params=["cut", "changed", "edited spec", "renamed folder"])
+def damaged(rapbench: Command, request: pytest.FixtureRequest) -> Command:
+    """The command, in a folder one of whose files is not as it was written."""
+    (folder,) = Path("runs").glob("*.rap.*")
+    path, spec = min(folder.glob("*.parquet")), folder / "spec.json"
+    content = path.read_bytes()
+    if request.param == "cut":
+        path.write_bytes(content[:-5])
+    elif request.param == "changed":
+        path.write_bytes(bytes([*content[:50], content[50] ^ 1, *content[51:]]))
+    elif request.param == "edited spec":
+        spec.write_text(spec.read_text().replace('"vgg16"', '"vgg19"'))
+    else:
+        folder.rename(folder.with_name("mine"))
+    return rapbench
+
+
+@pytest.mark.parametrize(
+    "command",
+    [EXPORT, ("table", "--out", "runs"), ("compare", "runs", "runs"), ("ranks", "--out", "runs", "--out", "runs")],
+    ids=lambda command: command[0],
+)
+def test_damaged_rows_are_left_out_or_refused(damaged: Command, command: tuple[str, ...]) -> None:
+    assert damaged(*command).code == 0 or command[0] == "ranks"  # one method may be left, which has no rank
+    done = damaged(*command, "--verify")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("rapbench: damaged, or another's: runs/")
+    assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", [EXPORT, ("table", "--out", "runs"), ("compare", "runs", "runs")])
+def test_whole_rows_are_verified_without_a_word(rapbench: Command, command: tuple[str, ...]) -> None:
+    done = rapbench(*command, "--verify")
+    assert (done.code, done.err) == (0, "")
