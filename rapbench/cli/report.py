@@ -39,15 +39,14 @@ def report(
         Path | None, typer.Option(parser=path, help="File to write. [default: report.html in the results folder]")
     ] = None,
     title: Annotated[str | None, typer.Option(help="Of the page. [default: what was run]")] = None,
-    show_gallery: Annotated[
-        bool,
-        typer.Option("--gallery/--no-gallery", help="Show images with all methods' maps, which are explained again."),
-    ] = True,
+    no_gallery: Annotated[
+        bool, typer.Option("--no-gallery", help="Leave out images, for which methods explain them again.")
+    ] = False,
     rank_by: Annotated[
         str,
-        typer.Option(help="What ranks the gallery's images: metric, or metric/variant. [default: the first metric]"),
+        typer.Option(help="What ranks the gallery's images: metric, or metric/variant. [default: the first that can]"),
     ] = "",
-    pictures: Annotated[int, typer.Option(min=1, help="Different images in the gallery of a run, at most.")] = 24,
+    pictures: Annotated[int, typer.Option(min=1, help="Different images in the gallery of a run, at most.")] = 18,
     maps: Annotated[
         Path | None, typer.Option(parser=path, help="Folder of maps that run --save-maps wrote, to take instead.")
     ] = None,
@@ -72,7 +71,7 @@ def report(
     from rapbench.core.writing import write_whole
 
     given = {key: value for key, value in {"model": model, "weights": weights}.items() if value is not None}
-    wish = Wish(by=rank_by, most=pictures, maps=maps, data_root=data_root, given=given) if show_gallery else None
+    wish = None if no_gallery else Wish(by=rank_by, most=pictures, maps=maps, data_root=data_root, given=given)
     source = Source(store=stores(out), roots=tuple(out), asked=filter_of(context), exhibits=tuple(exhibits or ()))
     target = to or out[0] / "report.html"
     write_whole(target, reported(source, title, wish).encode())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from rapbench.core.catalogue import nearest, parse_call
 from rapbench.core.errors import UnknownName
 from rapbench.methods import is_control
-from rapbench.metrics import is_guard
+from rapbench.metrics import METRICS, is_guard
 from rapbench.report.boxes import image_scores
 from rapbench.results.select import names
 
@@ -63,18 +63,21 @@ def ranking(found: Iterable[Result], by: str = "") -> Ranking | None:
 
     Args:
         found: the numbers of the run, guards included.
-        by: name of a metric, or of a metric and one of its variants, joined by a slash; the first metric by default.
+        by: name of a metric, or of a metric and one of its variants, joined by a slash; by default the first that is
+            listed.
 
     Raises:
         UnknownName: the run has no such metric, or it has no such variant of images' own scores.
     """
     scored = _of_images(found)
+    metrics = sorted({_metric(r.cell) for r in scored}, key=_place)
     wanted, _, variant = by.partition("/")
-    if wanted and wanted not in (known := list(dict.fromkeys(_metric(r.cell) for r in scored))):
-        raise UnknownName(f"no metric {wanted!r} that ranks images: {nearest(wanted, known)}")
-    chosen = [r for r in scored if _metric(r.cell) == (wanted or _metric(scored[0].cell))] if scored else []
-    if variant and variant not in (known := list(dict.fromkeys(r.variant for r in chosen))):
-        raise UnknownName(f"no variant {variant!r} of {wanted} that ranks images: {nearest(variant, known)}")
+    if wanted and wanted not in metrics:
+        raise UnknownName(f"no metric {wanted!r} that ranks images: {nearest(wanted, metrics)}")
+    chosen = [r for r in scored if _metric(r.cell) == (wanted or metrics[0])]
+    variants = list(dict.fromkeys(r.variant for r in chosen))
+    if variant and variant not in variants:
+        raise UnknownName(f"no variant {variant!r} of {wanted} that ranks images: {nearest(variant, variants)}")
     numbers = leading([r for r in chosen if not variant or r.variant == variant])
     ordered = {name: _ordered(result) for name, result in numbers.items()}
     return Ranking(numbers=numbers, scores=ordered) if ordered else None
@@ -132,6 +135,11 @@ def _of_images(found: Iterable[Result]) -> list[Result]:
     """Numbers of metrics that score, whose images have scores."""
     scoring = [r for r in found if not is_guard(r.cell.identity.metric.name)]
     return [r for r in scoring if (scores := image_scores(r)) is not None and len(scores)]
+
+
+def _place(metric: str) -> tuple[int, str]:
+    """Where a metric stands among those that are listed; others last."""
+    return list(METRICS).index(metric) if metric in METRICS else len(METRICS), metric
 
 
 def _metric(cell: Cell) -> str:

@@ -88,6 +88,13 @@ def test_without_scores_of_single_images_there_is_no_ranking() -> None:
     assert ranking([r for r in scored("rap", [1.0, 2.0]) if r.variant == "all_ratio_of_means"]) is None
 
 
+def test_the_first_metric_that_is_listed_ranks_whatever_is_stored_first() -> None:
+    counts = [[1, 2, 3, 4]] * 3
+    other = results(held(cell("lrp_zero", metric="segmentation"), masks(zero=counts, mean=counts)))
+    found = ranked([*other, *scored("rap", [1.0, 2.0, 3.0])])
+    assert {result.cell.metric for result in found.numbers.values()} == {"outside_inside"}
+
+
 def test_a_metric_s_scores_of_single_images_are_found_where_its_headline_has_none() -> None:
     counts = [[1, 2, 3, 4]] * 3
     found = results(held(cell("rap", metric="segmentation"), masks(zero=counts, mean=counts)))

@@ -39,7 +39,7 @@ def map_png(values: NDArray[Any]) -> bytes:
     levels = np.rint(np.where(finite, reduced, 0.0).clip(-end, end) / end * _LEVELS).astype(np.int16) + _LEVELS
     image = Image.fromarray(np.where(finite, levels, 2 * _LEVELS + 1).astype(np.uint8))
     image.putpalette(_PALETTE)
-    return _file(image, "PNG", optimize=True)
+    return _file(image, "PNG", compress_level=6)
 
 
 def outline(mask: NDArray[np.bool_] | None, boxes: Sequence[Box]) -> str:
