@@ -18,6 +18,7 @@ from rapbench.cli.figure import figure
 from rapbench.cli.fit_patterns import fit_patterns
 from rapbench.cli.list import list_names
 from rapbench.cli.ranks import ranks
+from rapbench.cli.report import report
 from rapbench.cli.run import run
 from rapbench.cli.show import show
 from rapbench.cli.status import status
@@ -53,6 +54,7 @@ app.command("ranks")(ranks)
 app.command("figure")(figure)
 app.command("export")(export)
 app.command("show")(show)
+app.command("report")(report)
 app.command("fit-patterns")(fit_patterns)
 app.command("check")(check)
 app.command("doctor")(doctor)

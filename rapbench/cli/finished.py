@@ -80,7 +80,7 @@ class Finished:
             if self.explanations
             else _nothing_left(out),
             self._foreign(),
-            _guards(self.results) if self.results else "",
+            guards(self.results) if self.results else "",
             *(
                 f"precision: on the first image, the map of {method} is {distance:.0e} (L1) from float64's, and rows "
                 "depend on the batch size to that extent; --precision auto computes in float64 what has to be"
@@ -239,7 +239,7 @@ def _whole(experiment: Experiment, store: Store) -> Rows:
     return store.rows(cell, experiment.blocks(cell))
 
 
-def _guards(found: list[Result]) -> str:
+def guards(found: list[Result]) -> str:
     """A line on maps that are not what they should be."""
     broken = [
         f"{result.cell.method} {result.estimate.value:.3g} % {what}"

@@ -168,11 +168,11 @@ def _clean(classifier: Classifier, shown: Picture, target: str | None, seed: int
         x=x,
         target=torch.tensor([index]),
         seeds=torch.tensor([image_seed(seed, shown.id)]),
-        caption=_caption(logits, index, names),
+        caption=caption(logits, index, names),
     )
 
 
-def _caption(logits: Tensor, index: int, names: Sequence[str]) -> tuple[str, ...]:
+def caption(logits: Tensor, index: int, names: Sequence[str]) -> tuple[str, ...]:
     """The explained class, its logit and probability, and the predicted class where it is another."""
     from rapbench.run.target import called
 

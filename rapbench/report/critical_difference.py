@@ -52,18 +52,37 @@ class CriticalDifference:
         return drawings
 
 
+def drawn(found: Ranks) -> dict[str, tuple[Criterion, Separation]]:
+    """The variants whose images have values of their own, by the title of a diagram, with what each tells apart."""
+    diagrams = [(one, told) for one in found.criteria if (told := _separation(one))]
+    return {_title(one, told): (one, told) for one, told in diagrams}
+
+
+def points(found: Ranks) -> pd.DataFrame:
+    """A row a method of each diagram."""
+    return pd.DataFrame(point for one, _ in drawn(found).values() for point in _points(found, one))
+
+
+def notes(found: Ranks) -> tuple[str, ...]:
+    """What is not drawn."""
+    left = [one for one in found.criteria if not _separation(one)]
+    return tuple(f"{one.metric} {one.variant} is not drawn: no single image has a value" for one in left)
+
+
+def bars(told: Separation) -> list[tuple[str, ...]]:
+    """The groups in which no two methods are told apart, but for methods that are alone."""
+    return [clique for clique in told.cliques if len(clique) > 1]
+
+
 def _separation(criterion: Criterion) -> Separation | None:
     """What a criterion tells apart, where images have values of their own."""
     return criterion.separation if criterion.separation and criterion.separation.of_images else None
 
 
 def _drawing(found: Ranks, suffix: str) -> Drawing:
-    drawn = [one for one in found.criteria if _separation(one)]
-    left = [f"{one.metric} {one.variant} is not drawn: no single image has a value" for one in found.criteria]
-    notes = [note for note, one in zip(left, found.criteria, strict=True) if one not in drawn]
-    points = pd.DataFrame(point for one in drawn for point in _points(found, one))
+    criteria = [one for one, _ in drawn(found).values()]
     with styled():
-        return Drawing(suffix=suffix, figure=_figure(found, drawn), points=points, notes=tuple(notes))
+        return Drawing(suffix=suffix, figure=_figure(found, criteria), points=points(found), notes=notes(found))
 
 
 def _points(found: Ranks, criterion: Criterion) -> Iterator[dict[str, Any]]:
@@ -104,28 +123,24 @@ def _title(criterion: Criterion, told: Separation) -> str:
     return printable(text)
 
 
-def _bars(told: Separation) -> list[tuple[str, ...]]:
-    return [clique for clique in told.cliques if len(clique) > 1]
-
-
 def _num_lines(told: Separation) -> int:
     """Lines of text below the axis: bars, then the names of half the methods."""
-    return len(_bars(told)) + (len(told.names) + 1) // 2
+    return len(bars(told)) + (len(told.names) + 1) // 2
 
 
 def _draw(axes: Axes, told: Separation, controls: frozenset[str]) -> None:
     """One diagram: the better half of the names stands on the left, the other on the right; controls are grey."""
     ordered = sorted(told.image_ranks, key=lambda name: (told.image_ranks[name], name))
     lowest, highest = 0.5, 0.5 + sum(name not in controls for name in ordered)
-    bars = _bars(told)
-    for level, clique in enumerate(bars, 1):
+    groups = bars(told)
+    for level, clique in enumerate(groups, 1):
         places = [told.image_ranks[name] for name in clique]
         axes.plot([min(places), max(places)], [-level, -level], color="0.2", linewidth=1.8, solid_capstyle="butt")
         axes.plot(places, [-level] * len(places), "o", color="0.2", markersize=3)
     half = (len(ordered) + 1) // 2
     for n, name in enumerate(ordered):
         place, left = told.image_ranks[name], n < half
-        height = -len(bars) - 1 - (n if left else len(ordered) - 1 - n)
+        height = -len(groups) - 1 - (n if left else len(ordered) - 1 - n)
         end, look = lowest if left else highest, colour(_method(name))
         axes.plot([place, place, end], [0, height, height], color=look, linewidth=0.7, zorder=1)
         axes.plot([place], [0], "o", color=look, markersize=3, clip_on=False)

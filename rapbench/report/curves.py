@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -81,6 +81,16 @@ class Labels:
     y: str
 
 
+@runtime_checkable
+class Plotted(Protocol):
+    """What a kind of figure has besides that shows curves."""
+
+    metric: ClassVar[str]
+
+    def plots(self, held: Sequence[Held]) -> list[Plot]:
+        """What its drawings show."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class PerturbationCurves:
     """Accuracy while pixels are erased, of whatever the store holds.
@@ -100,9 +110,13 @@ class PerturbationCurves:
     methods: tuple[str, ...] = ()
 
     def __call__(self, held: Sequence[Held]) -> list[Drawing]:
+        return [drawing(plot) for plot in self.plots(held)]
+
+    def plots(self, held: Sequence[Held]) -> list[Plot]:
+        """What the drawings show."""
         labels = Labels(x_label="number of perturbed pixels", y_label="accuracy", x="pixels", y="accuracy")
         suffix = "morf" if self.order == "morf" else ""
-        return drawings([survival(one, self.order) for one in held], labels, first=self.methods, suffix=suffix)
+        return plots([survival(one, self.order) for one in held], labels, first=self.methods, suffix=suffix)
 
 
 def survival(held: Held, order: str) -> Curve:
@@ -133,16 +147,66 @@ def without_images(cell: Cell, name: str) -> Curve:
     return Curve(cell=cell, name=name, x=nothing.astype(np.int64), y=nothing, ci_low=nothing, ci_high=nothing, n=0)
 
 
-def drawings(
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Plot:
+    """What a figure of curves shows: those of one setting of the metric.
+
+    Attributes:
+        curves: in the order of the legend.
+        labels: of the axes.
+        setting: the metric as a user types it.
+        suffix: tells it from others of the same name.
+        top: the greatest value there is.
+    """
+
+    curves: tuple[Curve, ...]
+    labels: Labels
+    setting: str
+    suffix: str = ""
+    top: float = 1.0
+
+    @property
+    def name(self) -> str:
+        """The metric's parameters and the suffix, as part of a file's name; empty where there are none."""
+        parameters = [f"{key}-{value}" for key, value in parse_call(self.setting).parameters.items()]
+        return "_".join(filter(None, [*parameters, self.suffix]))
+
+    @property
+    def panels(self) -> list[Group[Curve]]:
+        """The curves of each network on each data set."""
+        return sorted(grouped(self.curves, lambda found: found.cell), key=_place_of_panel)
+
+    @property
+    def looks(self) -> dict[str, dict[str, Any]]:
+        """How each method's curve looks, in the order of the legend, the same in every panel."""
+        return dict(_looks(self.curves))
+
+    @property
+    def lowest(self) -> float:
+        """Lower end of the vertical axis."""
+        return _lowest(self.curves)
+
+    @property
+    def points(self) -> pd.DataFrame:
+        """A row a step of each curve."""
+        return pd.concat([_points(found, self.labels) for found in self.curves], ignore_index=True)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Which methods have no curve."""
+        return tuple(f"{found.name} has no defined image" for found in self.curves if not found.n)
+
+
+def plots(
     curves: Sequence[Curve], labels: Labels, *, first: Sequence[str] = (), suffix: str = "", top: float = 1.0
-) -> list[Drawing]:
-    """A drawing for each setting of the metric that has a curve.
+) -> list[Plot]:
+    """A plot for each setting of the metric that has a curve.
 
     Args:
         curves: of one metric.
         labels: of the axes.
         first: names of the methods that come first, in order; then others as they are listed, controls last.
-        suffix: tells the drawings from others of the same name.
+        suffix: tells the plots from others of the same name.
         top: the greatest value there is.
     """
 
@@ -153,16 +217,23 @@ def drawings(
 
     ordered = sorted(curves, key=in_legend)
     settings = sorted({found.cell.metric for found in curves if found.n})
-    return [_drawing([c for c in ordered if c.cell.metric == s], labels, s, suffix, top) for s in settings]
+    return [
+        Plot(
+            curves=tuple(found for found in ordered if found.cell.metric == setting),
+            labels=labels,
+            setting=setting,
+            suffix=suffix,
+            top=top,
+        )
+        for setting in settings
+    ]
 
 
-def _drawing(curves: list[Curve], labels: Labels, setting: str, suffix: str, top: float) -> Drawing:
-    parameters = [f"{key}-{value}" for key, value in parse_call(setting).parameters.items()]
-    points = pd.concat([_points(found, labels) for found in curves], ignore_index=True)
-    missing = tuple(f"{found.name} has no defined image" for found in curves if not found.n)
+def drawing(plot: Plot) -> Drawing:
+    """A plot as a figure, with its points."""
     with styled():
-        figure = _figure(curves, labels, top)
-    return Drawing(suffix="_".join(filter(None, [*parameters, suffix])), figure=figure, points=points, notes=missing)
+        figure = _figure(plot)
+    return Drawing(suffix=plot.name, figure=figure, points=plot.points, notes=plot.notes)
 
 
 def _points(found: Curve, labels: Labels) -> pd.DataFrame:
@@ -172,25 +243,24 @@ def _points(found: Curve, labels: Labels) -> pd.DataFrame:
     return pd.DataFrame(moving).assign(**fixed)[[*fixed, *moving]]
 
 
-def _figure(curves: list[Curve], labels: Labels, top: float) -> Figure:
+def _figure(plot: Plot) -> Figure:
     """Panels two abreast on one vertical scale, one legend below."""
-    panels = sorted(grouped(curves, lambda found: found.cell), key=_place_of_panel)
-    looks = dict(_looks(curves))
+    panels, looks, curves, labels = plot.panels, plot.looks, plot.curves, plot.labels
     num_columns = min(len(panels), 2)
     num_rows = -(-len(panels) // num_columns)
-    width, lowest = _COLUMN_INCHES * num_columns, _lowest(curves)
-    legend = _legend([_entry(name, curves, lowest) for name in looks], width)
+    width, lowest = _COLUMN_INCHES * num_columns, plot.lowest
+    legend = _legend([entry(name, curves, lowest) for name in looks], width)
     figure = Figure(figsize=(width, 2.4 * num_rows + legend.inches), layout="constrained")
     grid = figure.subplots(num_rows, num_columns, sharey=True, squeeze=False)
     for axes, panel in zip(grid.flat, panels, strict=False):
         _draw(axes, [found for found in panel.members if found.n], looks)
-        axes.set_title(_title(panel))
+        axes.set_title("\n".join(textwrap.fill(line, _TITLE_LETTERS) for line in title(panel)))
         axes.set_xlabel(labels.x_label)
     for axes in grid[:, 0]:
         axes.set_ylabel(labels.y_label)
     for axes in grid.flat[len(panels) :]:
         axes.remove()
-    grid[0, 0].set_ylim(lowest, top + 0.02 * (top - lowest))  # a curve that stays at the top is seen whole
+    grid[0, 0].set_ylim(lowest, plot.top + 0.02 * (plot.top - lowest))  # a curve that stays at the top is seen whole
     drawn = {found.name for found in curves if found.n}
     handles = [Line2D([], [], **(look if name in drawn else {"color": "none"})) for name, look in looks.items()]
     where: dict[str, Any] = {"loc": "outside lower center", "ncols": legend.per_line}
@@ -231,7 +301,7 @@ def _legend(texts: Sequence[str], width: float) -> _Legend:
     return _Legend(["\n".join(lines) for lines in wrapped], per_line, 0.15 * num_lines + 0.1)
 
 
-def _entry(name: str, curves: Sequence[Curve], lowest: float) -> str:
+def entry(name: str, curves: Sequence[Curve], lowest: float) -> str:
     """A method in the legend, with what is not seen of it."""
     drawn = [found for found in curves if found.name == name and found.n]
     if not drawn:
@@ -240,7 +310,7 @@ def _entry(name: str, curves: Sequence[Curve], lowest: float) -> str:
 
 
 def _looks(curves: Sequence[Curve]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """How each method's curve looks, in the order of the legend, the same in every panel.
+    """How each method's curve looks.
 
     The colour is the method's own; what is dashed differs from curve to curve, so that one below another is seen.
     """
@@ -264,7 +334,7 @@ def _grey(n: int) -> dict[str, Any]:
     return {"color": GREY, "linestyle": _GREY_DASHES[n % len(_GREY_DASHES)], "linewidth": 0.8, "zorder": 2.6}
 
 
-def _lowest(curves: list[Curve]) -> float:
+def _lowest(curves: Sequence[Curve]) -> float:
     """Lower end of the vertical axis: all methods with their bands; controls may at most double the range."""
     drawn = [found for found in curves if found.n]
     methods = min((found.ci_low.min() for found in drawn if not found.is_control), default=0.0)
@@ -278,12 +348,10 @@ def _place_of_panel(panel: Group[Curve]) -> tuple[str, int, str]:
     return cell.dataset, list(MODELS).index(model) if model in MODELS else len(MODELS), cell.model_title
 
 
-def _title(panel: Group[Curve]) -> str:
+def title(panel: Group[Curve]) -> tuple[str, str]:
     """Network; data set, images, settings of the metric that are not defaults, and what differs from other panels."""
     counts = sorted({found.n for found in panel.members if found.n}) or [0]
     images = f"n = {counts[0]}" if len(counts) == 1 else f"n = {counts[0]} to {counts[-1]}"
     setting = [f"{key} = {value}" for key, value in parse_call(panel.cell.metric).parameters.items()]
     told = filter(None, [panel.cell.dataset, images, *setting, panel.remark])
-    return "\n".join(
-        textwrap.fill(printable(line), _TITLE_LETTERS) for line in (panel.cell.model_title, ", ".join(told))
-    )
+    return printable(panel.cell.model_title), printable(", ".join(told))

@@ -146,7 +146,7 @@ def written(drawing: Drawing, name: str, folder: Path) -> list[Path]:
     """
     stem = file_stem("_".join(filter(None, (name.replace("/", "_").replace(":", "."), drawing.suffix))))
     contents: dict[str, bytes] = {form: rendered(drawing.figure, form) for form in FORMS}
-    contents["csv"] = drawing.points.map(_field).to_csv(index=False).encode()
+    contents["csv"] = csv_of(drawing.points).encode()
     for suffix, content in contents.items():
         write_whole(folder / f"{stem}.{suffix}", content)
     return [folder / f"{stem}.{suffix}" for suffix in contents]
@@ -155,6 +155,11 @@ def written(drawing: Drawing, name: str, folder: Path) -> list[Path]:
 def file_stem(text: str) -> str:
     """Text as the name of a file on any system: what is no letter, digit, dot, equals sign or dash becomes a dash."""
     return re.sub(r"[^\w.=-]+", "-", text).strip("-.")
+
+
+def csv_of(points: DataFrame) -> str:
+    """The numbers of a figure as CSV that no spreadsheet computes."""
+    return points.map(_field).to_csv(index=False)
 
 
 def _field(value: object) -> object:

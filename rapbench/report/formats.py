@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import json
 import re
@@ -218,6 +219,16 @@ def _markdown_prose(text: str) -> str:
 def markdown_safe(text: str) -> str:
     """Text that Markdown shows as it is."""
     return re.sub(r"([\\|*_~$<\[\]`]|&(?=[#a-zA-Z]))", r"\\\1", text)
+
+
+def html_safe(text: str) -> str:
+    """Text that HTML shows as it is, in an element as in an attribute's quotes."""
+    return html.escape(printable(text))
+
+
+def html_prose(text: str) -> str:
+    """A paragraph as HTML, its commands as code."""
+    return _prose(text, html_safe, lambda code: f"<code>{html_safe(code)}</code>")
 
 
 def _latex(document: Document) -> str:

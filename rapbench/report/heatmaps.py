@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 _PANEL_INCHES, _LINE_INCHES, _BAR_INCHES = 1.3, 0.13, 0.7
 _PANEL_LETTERS = 22
-_COLOURS = colormaps["seismic"].with_extremes(bad="0.6")
+COLOURS = colormaps["seismic"].with_extremes(bad="0.6")
+"""Of relevance: blue below zero, white at zero, red above; grey where it is not finite."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,19 +86,23 @@ def _draw(panels: NDArray[Any], row: Row, percentile: float) -> None:
     panels[0].set_xlabel(_wrapped(row.caption))
     panels[0].set_ylabel(_wrapped(row.name))
     for axes, values in zip(panels[1:], row.maps.values(), strict=True):
-        end = _end(np.abs(values[np.isfinite(values)]), percentile)
-        axes.imshow(values, cmap=_COLOURS, vmin=-end, vmax=end)
+        end = colour_end(values, percentile)
+        axes.imshow(values, cmap=COLOURS, vmin=-end, vmax=end)
 
 
-def _end(magnitudes: NDArray[Any], percentile: float) -> float:
-    """Where the colours of a map end: at a percentile, at the largest where that is zero, at 1 where all are."""
+def colour_end(values: NDArray[Any], percentile: float) -> float:
+    """Magnitude at which the colours of a map end.
+
+    It is a percentile of the map's magnitudes, the largest of them where that is zero, and 1 where all are.
+    """
+    magnitudes = np.abs(values[np.isfinite(values)])
     at = float(np.percentile(magnitudes, percentile)) if magnitudes.size else 0.0
     return at or float(magnitudes.max(initial=0)) or 1.0
 
 
 def _scale(figure: Figure, beside: NDArray[Any], percentile: float) -> None:
     """What the colours mean, in magnitudes of each map's own."""
-    colours = ScalarMappable(Normalize(-1, 1), _COLOURS)
+    colours = ScalarMappable(Normalize(-1, 1), COLOURS)
     bar = figure.colorbar(colours, ax=list(beside), ticks=[-1, 0, 1], fraction=0.1, aspect=20, shrink=0.9)
     end = "max |R|" if percentile == 100 else f"P{percentile:g} |R|"
     bar.ax.set_yticklabels([f"−{end}", "0", end])

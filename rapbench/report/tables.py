@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rapbench.metrics import is_guard
@@ -26,42 +27,91 @@ def document(found: Iterable[Result], form: Format) -> Document:
     return _tables(found)
 
 
-def _tables(found: Iterable[Result]) -> Document:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Line:
+    """One method of a table.
+
+    Attributes:
+        name: as typed, with what tells it from others of that name.
+        cell: of its numbers.
+        results: its numbers by variant.
+    """
+
+    name: str
+    cell: Cell
+    results: Mapping[str, Result]
+
+    @property
+    def widest(self) -> Result:
+        """The number that rests on most images."""
+        return max(self.results.values(), key=lambda result: result.estimate.n)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scores:
+    """A table of one metric: methods down, headline variants across.
+
+    Attributes:
+        group: its numbers.
+        variants: the columns, each with the direction that is better.
+        lines: the rows.
+        marks: what is special about numbers, as `best.marks` has it; those of guards are not compared.
+    """
+
+    group: Group[Result]
+    variants: Mapping[str, str]
+    lines: tuple[Line, ...]
+    marks: Mapping[Result, str]
+
+    @property
+    def is_guard(self) -> bool:
+        """Whether its numbers check maps rather than score them."""
+        return is_guard(self.group.cell.identity.metric.name)
+
+
+def scores(found: Iterable[Result]) -> list[Scores]:
+    """The tables of some numbers, one a metric and setting, guards last."""
     shown = [result for result in found if result.headline is not None]
-    shown.sort(key=lambda r: (r.cell.dataset, r.cell.model_title, _is_guard(r.cell)))
-    groups = grouped(shown, lambda result: result.cell)
-    marked = [_marks(group) for group in groups]
-    return Document(
-        grids=tuple(_grid(group, marks) for group, marks in zip(groups, marked, strict=True)),
-        remarks=(LEGEND,) if any(marked) else (),
-    )
+    shown.sort(key=lambda r: (r.cell.dataset, r.cell.model_title, is_guard(r.cell.identity.metric.name)))
+    return [_scores(group) for group in grouped(shown, lambda result: result.cell)]
 
 
-def _is_guard(cell: Cell) -> bool:
-    return is_guard(cell.identity.metric.name)
+def _scores(group: Group[Result]) -> Scores:
+    rows: dict[Cell, dict[str, Result]] = {}
+    for result in group.members:
+        rows.setdefault(result.cell, {})[result.variant] = result
+    lines = [
+        Line(name=name, cell=cell, results=results)
+        for name, (cell, results) in zip(names(list(rows)), rows.items(), strict=True)
+    ]
+    ordered = sorted(group.members, key=lambda r: r.headline or 0)
+    variants = {result.variant: result.direction for result in ordered}
+    plain = Scores(group=group, variants=variants, lines=tuple(lines), marks={})
+    return plain if plain.is_guard else replace(plain, marks=_marks(group))
 
 
 def _marks(group: Group[Result]) -> dict[Result, str]:
     columns: dict[str, list[Result]] = {}
-    for result in () if _is_guard(group.cell) else group.members:
+    for result in group.members:
         columns.setdefault(result.variant, []).append(result)
     return {result: mark for column in columns.values() for result, mark in marks(column).items()}
 
 
-def _grid(group: Group[Result], marked: Mapping[Result, str]) -> Grid:
-    variants = list(dict.fromkeys(r.variant for r in sorted(group.members, key=lambda r: r.headline or 0)))
-    arrows = {r.variant: r.direction for r in group.members}
-    rows: dict[Cell, dict[str, Result]] = {}
-    for result in group.members:
-        rows.setdefault(result.cell, {})[result.variant] = result
+def _tables(found: Iterable[Result]) -> Document:
+    tables = scores(found)
+    return Document(grids=tuple(map(_grid, tables)), remarks=(LEGEND,) if any(table.marks for table in tables) else ())
+
+
+def _grid(table: Scores) -> Grid:
     lines = []
-    for name, of_method in zip(names(list(rows)), rows.values(), strict=True):
-        widest = max(of_method.values(), key=lambda r: r.estimate.n)
-        found = [of_method.get(v) for v in variants]
-        values = ["-" if one is None else value(one.estimate, marked.get(one, "")) for one in found]
-        lines.append((name, *values, images(widest), reasons(widest.dropped)))
-    header = ("method", *(f"{v} ({arrows[v]})" for v in variants), "images", "dropped")
-    return Grid(title=heading(group), header=header, rows=tuple(lines), notes=doubts(group.members))
+    for line in table.lines:
+        found = [line.results.get(variant) for variant in table.variants]
+        values = ["-" if one is None else value(one.estimate, table.marks.get(one, "")) for one in found]
+        lines.append((line.name, *values, images(line.widest), reasons(line.widest.dropped)))
+    columns = (f"{variant} ({direction})" for variant, direction in table.variants.items())
+    members = table.group.members
+    header = ("method", *columns, "images", "dropped")
+    return Grid(title=heading(table.group), header=header, rows=tuple(lines), notes=doubts(members))
 
 
 def images(result: Result) -> str:

@@ -10,11 +10,12 @@ import numpy as np
 
 from rapbench.core.rows import vectors
 from rapbench.metrics.degradation import Degradation
-from rapbench.report.curves import Curve, Labels, drawings, without_images
+from rapbench.report.curves import Curve, Labels, drawing, plots, without_images
 from rapbench.report.formats import printable
 from rapbench.report.statistics import band, sound
 
 if TYPE_CHECKING:
+    from rapbench.report.curves import Plot
     from rapbench.report.figures import Drawing
     from rapbench.results.cell import Cell
     from rapbench.results.store import Held
@@ -41,13 +42,17 @@ class Figure4a:
     metric: ClassVar[str] = "degradation"
 
     def __call__(self, held: Sequence[Held]) -> list[Drawing]:
+        return [drawing(plot) for plot in self.plots(held)]
+
+    def plots(self, held: Sequence[Held]) -> list[Plot]:
+        """What the drawings show."""
         labels = Labels(
             x_label="patches replaced by their mean, most relevant first",
             y_label="probability of the class first predicted",
             x="patches",
             y="probability",
         )
-        return drawings([degradation_curve(one) for one in held], labels, first=tuple(_ESTIMATORS))
+        return plots([degradation_curve(one) for one in held], labels, first=tuple(_ESTIMATORS))
 
 
 def degradation_curve(held: Held) -> Curve:

@@ -1,0 +1,78 @@
+"""`rapbench report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rapbench.cli.options import (
+    OUTS,
+    DataRoot,
+    OnlyDataset,
+    OnlyDevice,
+    OnlyMethods,
+    OnlyModel,
+    OnlyPrecision,
+    OnlySeed,
+    OnlySelect,
+    OnlyWeights,
+    Outs,
+    filter_of,
+    path,
+    stores,
+)
+
+
+def report(
+    context: typer.Context,
+    exhibits: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[EXHIBIT]...",
+            help="Papers' tables and figures to show. [default: those whose networks and images the folder holds]",
+        ),
+    ] = None,
+    out: Outs = OUTS,
+    to: Annotated[
+        Path | None, typer.Option(parser=path, help="File to write. [default: report.html in the results folder]")
+    ] = None,
+    title: Annotated[str | None, typer.Option(help="Of the page. [default: what was run]")] = None,
+    no_gallery: Annotated[
+        bool, typer.Option("--no-gallery", help="Leave out images, for which methods explain them again.")
+    ] = False,
+    rank_by: Annotated[
+        str,
+        typer.Option(help="What ranks the gallery's images: metric, or metric/variant. [default: the first that can]"),
+    ] = "",
+    pictures: Annotated[int, typer.Option(min=1, help="Different images in the gallery of a run, at most.")] = 18,
+    maps: Annotated[
+        Path | None, typer.Option(parser=path, help="Folder of maps that run --save-maps wrote, to take instead.")
+    ] = None,
+    data_root: DataRoot = None,
+    method: OnlyMethods = None,
+    model: OnlyModel = None,
+    dataset: OnlyDataset = None,
+    weights: OnlyWeights = None,
+    select: OnlySelect = None,
+    seed: OnlySeed = None,
+    precision: OnlyPrecision = None,
+    device: OnlyDevice = None,
+) -> None:
+    """Write what the results folder holds as one HTML page that needs nothing else, and print its path.
+
+    It shows what was run, every table with its numbers as CSV and JSON, figures, and images with all methods' maps,
+    chosen by rule. Of a network of your own, or of weights from a file, the gallery needs --model or --weights with
+    their paths.
+    """
+    from rapbench.cli.gallery import Wish
+    from rapbench.cli.reported import Source, reported
+    from rapbench.core.writing import write_whole
+
+    given = {key: value for key, value in {"model": model, "weights": weights}.items() if value is not None}
+    wish = None if no_gallery else Wish(by=rank_by, most=pictures, maps=maps, data_root=data_root, given=given)
+    source = Source(store=stores(out), roots=tuple(out), asked=filter_of(context), exhibits=tuple(exhibits or ()))
+    target = to or out[0] / "report.html"
+    write_whole(target, reported(source, title, wish).encode())
+    typer.echo(target)
