@@ -16,8 +16,8 @@ from rapbench.cli.options import (
     OnlyModel,
     OnlyPrecision,
     OnlySeed,
-    OnlyTarget,
     OnlySelect,
+    OnlyTarget,
     OnlyWeights,
     Outs,
     filter_of,
@@ -75,6 +75,6 @@ def report(
     given = {key: value for key, value in {"model": model, "weights": weights}.items() if value is not None}
     wish = None if no_gallery else Wish(by=rank_by, most=pictures, maps=maps, data_root=data_root, given=given)
     source = Source(store=stores(out), roots=tuple(out), asked=filter_of(context), exhibits=tuple(exhibits or ()))
-    target = to or out[0] / "report.html"
-    write_whole(target, reported(source, title, wish).encode())
-    typer.echo(target)
+    file = to or out[0] / "report.html"
+    write_whole(file, reported(source, title, wish).encode())
+    typer.echo(file)
