@@ -30,7 +30,7 @@ def report(
     exhibits: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[EXHIBIT]...",
+            metavar="[EXHIBIT...]",
             help="Papers' tables and figures to show. [default: those whose networks and images the folder holds]",
         ),
     ] = None,
