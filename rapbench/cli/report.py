@@ -31,7 +31,7 @@ def report(
     exhibits: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[EXHIBIT]...",
+            metavar="[EXHIBIT...]",
             help="Papers' tables and figures to show. [default: those whose networks and images the folder holds]",
         ),
     ] = None,
@@ -71,7 +71,10 @@ def report(
     from rapbench.cli.gallery import Wish
     from rapbench.cli.reported import Source, reported
     from rapbench.core.writing import write_whole
+    from rapbench.metrics import METRICS
 
+    if rank_by:
+        METRICS.refuse_unknown(rank_by.partition("/")[0])
     given = {key: value for key, value in {"model": model, "weights": weights}.items() if value is not None}
     wish = None if no_gallery else Wish(by=rank_by, most=pictures, maps=maps, data_root=data_root, given=given)
     source = Source(store=stores(out), roots=tuple(out), asked=filter_of(context), exhibits=tuple(exhibits or ()))

@@ -32,7 +32,7 @@ from rapbench.report.html.separations import separations
 from rapbench.report.html.spreads import spreads
 from rapbench.report.ranks import ranks
 from rapbench.report.result import Result, results
-from rapbench.report.runs import Run
+from rapbench.report.runs import Run, titles
 from rapbench.report.runs import runs as runs_of
 from rapbench.report.tables import Scores, heading, scores
 from rapbench.results.select import Filter, of_one_setting
@@ -219,9 +219,9 @@ def _figure(source: Source, card: Figure, name: str, place: str) -> Iterator[Par
 
 def _ranks(source: Source) -> Iterator[Part]:
     """Methods ranked over all metrics of a setting, and which of them each metric tells apart."""
-    for n, some in enumerate(of_one_setting(source.results, lambda result: result.cell)):
+    settings = of_one_setting(source.results, lambda result: result.cell)
+    for n, (some, title) in enumerate(zip(settings, titles([some[0].cell for some in settings]), strict=True)):
         if found := ranks(some):
-            title = f"{found.cell.model_title} on {found.cell.dataset}"
             document = replace(rank_tables.document(found), title=title)
             yield from tables.printed(document, f"ranks-{n}", found.controls, source.command("ranks"))
             told, command = f"What each metric tells apart: {title}", source.command("figure critical_difference")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,10 +12,13 @@ from typing import Any
 
 from rapbench.core.catalogue import parse_call
 from rapbench.results.cell import Cell
+from rapbench.results.select import differing, foreign
 from rapbench.results.store import Held
 
 _USUAL = {"select": "all", "seed": "0", "scoring_precision": "same", "backend": "native"}
 """Settings that need not be typed."""
+_SHOWN = 16
+"""Characters of a digest that tell it from others."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -24,9 +27,11 @@ class Run:
 
     Attributes:
         held: the cells with their rows.
+        title: network and images, with what tells them from another run's of that name.
     """
 
     held: tuple[Held, ...]
+    title: str
 
     @property
     def cell(self) -> Cell:
@@ -36,11 +41,6 @@ class Run:
     @cached_property
     def _widest(self) -> Held:
         return max(self.held, key=lambda one: one.cell.limit)
-
-    @property
-    def title(self) -> str:
-        """Network and images, as tables print them."""
-        return f"{self.cell.model_title} on {self.cell.dataset}"
 
     @property
     def images(self) -> int:
@@ -127,7 +127,22 @@ def runs(held: Iterable[Held]) -> list[Run]:
         own = one.cell.identity
         parts = (own.setting(), own.method.backend, own.metric.arithmetic, one.cell.is_study and one.cell.method)
         found.setdefault(json.dumps(parts, sort_keys=True), []).append(one)
-    return [Run(held=tuple(some)) for some in found.values()]
+    called = titles([some[0].cell for some in found.values()])
+    return [Run(held=tuple(some), title=title) for some, title in zip(found.values(), called, strict=True)]
+
+
+def titles(cells: Sequence[Cell]) -> list[str]:
+    """Network and images of cells of several settings, with what tells those of one name apart."""
+    plain = [f"{cell.model_title} on {cell.dataset}{foreign(cell.identity.method.backend)}" for cell in cells]
+    return [
+        ", ".join([name, *_apart(cell, [other for other, called in zip(cells, plain, strict=True) if called == name])])
+        for name, cell in zip(plain, cells, strict=True)
+    ]
+
+
+def _apart(own: Cell, namesakes: Sequence[Cell]) -> list[str]:
+    setting = own.identity.setting()
+    return [f"{key.rpartition('.')[2]} {setting.get(key, 'default')[:_SHOWN]}" for key in differing(namesakes)]
 
 
 def counted(counts: Mapping[str, int]) -> str:

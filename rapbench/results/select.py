@@ -164,7 +164,7 @@ def option(key: str, value: str, dataset: str) -> str:
 def names(cells: Sequence[Cell]) -> list[str]:
     """How to call the methods of a group's cells: as typed, with what tells those of one name apart in brackets."""
     methods = [cell.identity.method for cell in cells]
-    plain = [f"{cell.method}{_foreign(cell.identity.method.backend)}" for cell in cells]
+    plain = [f"{cell.method}{foreign(cell.identity.method.backend)}" for cell in cells]
     found = []
     for name, method in zip(plain, methods, strict=True):
         namesakes = [other for other, called in zip(methods, plain, strict=True) if called == name]
@@ -176,7 +176,8 @@ def names(cells: Sequence[Cell]) -> list[str]:
     return found
 
 
-def _foreign(backend: str) -> str:
+def foreign(backend: str) -> str:
+    """A backend that is not native, as it stands behind a name."""
     return "" if backend == "native" else f" [{backend}]"
 
 

@@ -112,9 +112,16 @@ def test_where_all_is_gone_nothing_is_known_but_the_mean() -> None:
 
 
 def test_one_pixel_that_is_left_colours_all() -> None:
-    x, gone = torch.randn(1, 3, 40, 40), torch.ones(1, 40, 40, dtype=torch.bool)
-    gone[0, 7, 30] = False
-    torch.testing.assert_close(imputed(x, gone), x[:, :, 7:8, 30:31].expand_as(x), atol=4e-3, rtol=0)
+    x, gone = torch.randn(1, 3, 224, 224), torch.ones(1, 224, 224, dtype=torch.bool)
+    gone[0, 3, 200] = False
+    torch.testing.assert_close(imputed(x, gone), x[:, :, 3:4, 200:201].expand_as(x), atol=4e-3, rtol=0)
+
+
+def test_a_large_hole_is_as_exact_in_float32_as_in_float64(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, (rows, cols) = torch.from_numpy(pictures(1, 160)) * 4, torch.meshgrid(*[torch.arange(160)] * 2, indexing="ij")
+    gone = (rows**2 + cols**2 > 57**2).unsqueeze(0)
+    monkeypatch.setattr(imputation, "_SETTLED", 1e-6)
+    torch.testing.assert_close(imputed(x.float(), gone).double(), imputed(x, gone), atol=1e-3, rtol=0)
 
 
 def test_a_slope_is_continued_inside_a_frame() -> None:

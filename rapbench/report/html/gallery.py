@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from rapbench.report.result import Result
 
+_COARSE = 100
+"""Pixels of a side up to which single pixels are meant to be seen."""
 _NAMES = {0: "best", 50: "median", 100: "worst"}
 COLOURS = (
     "Every map is the relevance summed over channels, in Matplotlib's colours seismic: blue speaks against the class, "
@@ -154,7 +156,7 @@ def _picture(
         frame = _frame(map_png(values), "image/png", alt, f"{place}-m{n}", _over(drawn, shown, f"{place}-o"))
         columns.append(_panel(method, frame, [line for line in lines if line]))
     title = element("h4", {"id": f"{place}-title"}, shown.id, " ", element("small", {}, shown.caption))
-    strip = element("ul", {"class": "strip"}, *columns)
+    strip = element("ul", {"class": "strip" if max(shown.photo.shape) > _COARSE else "strip coarse"}, *columns)
     box: Attributes = {"class": "scroll", "tabindex": 0, "role": "region", "aria-labelledby": f"{place}-title"}
     methods = Markup(" ".join(dict.fromkeys(f"m{_number(pick.method, found)}" for pick in own)))
     about: Attributes = {"class": "picture", "id": place, "data-of": methods}

@@ -32,7 +32,7 @@ function themes() {
 
 function key(cell) {
   if (cell.dataset.sort !== undefined) return Number(cell.dataset.sort);
-  const text = cell.textContent.trim();
+  const text = cell.textContent.trim().replace(/^</, "");
   const value = parseFloat(text);
   return Number.isNaN(value) ? (text === "-" || text === "" ? null : text) : value;
 }

@@ -126,22 +126,21 @@ def _is_control(line: Line) -> bool:
 
 
 def _all_variants(every: Sequence[Result], name: str, title: str, command: str) -> tuple[Part, ...]:
+    """Variants down and methods across, controls last: of some metrics there are more than a hundred."""
     if all(result.headline is not None for result in every):
         return ()
     cells = list(dict.fromkeys(result.cell for result in every))
-    called = dict(zip(cells, names(cells), strict=True))
-    variants = list(dict.fromkeys(result.variant for result in every))
+    columns = sorted(zip(names(cells), cells, strict=True), key=lambda named: is_control(named[1].identity.method.name))
+    directions = {result.variant: result.direction for result in every}
     by_place = {(result.cell, result.variant): result for result in every}
-    direction = {result.variant: result.direction for result in every}
-    header = [column("method", numeric=False), *(column(v, f"{direction[v]} is better") for v in variants)]
+    header = [column("variant", numeric=False), column("better", numeric=False)]
+    header += [column(called, "control" if is_control(one.identity.method.name) else "") for called, one in columns]
     rows = [
-        Row(
-            cells=(row_head(called[one]), *(_value(by_place.get((one, v)), "") for v in variants)),
-            is_control=is_control(one.identity.method.name),
-        )
-        for one in cells
+        Row(cells=(row_head(v), cell(direction, "words"), *(_value(by_place.get((one, v)), "") for _, one in columns)))
+        for v, direction in directions.items()
     ]
-    whole = details(f"all {len(variants)} variants", table(f"{name}-all", header, rows), name=f"{name}-all")
+    summary, place = f"all {len(directions)} variants", f"{name}-all"
+    whole = details(summary, table(place, header, rows), name=place)
     return (Part(content=whole, worth=Worth.VARIANTS, what=f"all variants of {title}", cure=f"`{command}`"),)
 
 
