@@ -3,13 +3,14 @@
     python scripts/train_scenes.py --model vgg16 --cache /tmp/scenes --output rapbench/models/weights
 
 The train images are rendered once into the cache folder (150 kB each). The side of the images grows while training:
-most steps see small ones, the last ones the full size.
+most steps see small ones, the last ones the full size. Every 50 steps the weights so far are written.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, interpolate
+from torchvision.models import VisionTransformer
 from torchvision.models.resnet import Bottleneck
 
 from rapbench.datasets.scenes import CLASSES, GENERATOR, Scenes
@@ -30,6 +32,8 @@ MEAN = torch.tensor((0.485, 0.456, 0.406)).view(1, 3, 1, 1)
 STD = torch.tensor((0.229, 0.224, 0.225)).view(1, 3, 1, 1)
 STAGES = ((112, 0.65), (160, 0.85), (224, 1.00))
 """Side of the images, and the share of all steps after which the next side begins."""
+ONE_STAGE = ((224, 1.00),)
+BLOCKS = "encoder.layers"
 
 
 def rendered(index: int, stream: str) -> tuple[NDArray[np.uint8], int]:
@@ -73,7 +77,12 @@ def varied(images: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def initialise(net: nn.Module) -> None:
-    """He initialisation, with quiet logits and residual branches that start at zero. Source: He et al. 2015, Eq. 10."""
+    """He initialisation, with quiet logits and residual branches that start at zero; a ViT keeps torchvision's.
+
+    Source: He et al. 2015, Eq. 10.
+    """
+    if isinstance(net, VisionTransformer):
+        return
     dense = [layer for layer in net.modules() if isinstance(layer, nn.Linear)]
     for layer in (*dense, *(layer for layer in net.modules() if isinstance(layer, nn.Conv2d))):
         nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
@@ -85,31 +94,77 @@ def initialise(net: nn.Module) -> None:
             nn.init.zeros_(block.bn3.weight)
 
 
-def side_at(progress: float) -> int:
+def positions(net: VisionTransformer, side: int) -> Tensor:
+    """Position embeddings (1, 1 + P, D) of the class token and of the patches of images of that side."""
+    learnt = net.encoder.pos_embedding
+    cells = net.image_size // net.patch_size
+    grid = learnt[:, 1:].transpose(1, 2).unflatten(2, (cells, cells))
+    resized = interpolate(grid, (side // net.patch_size,) * 2, mode="bilinear")
+    return torch.cat([learnt[:, :1], resized.flatten(2).transpose(1, 2)], 1)
+
+
+def vit_logits(net: VisionTransformer, x: Tensor) -> list[Tensor]:
+    """Logits (N, K) of the class token, then those of the mean patch by the same head.
+
+    The class token alone teaches the patches little before it attends to the right ones.
+    """
+    patches = net.conv_proj(x).flatten(2).transpose(1, 2)
+    tokens = torch.cat([net.class_token.expand(len(x), -1, -1), patches], 1) + positions(net, x.shape[-1])
+    tokens = net.encoder.ln(net.encoder.layers(tokens))
+    return [net.heads(tokens[:, 0]), net.heads(tokens[:, 1:].mean(1))]
+
+
+def all_logits(net: nn.Module, x: Tensor) -> list[Tensor]:
+    """The network's logits (N, K), then others (N, K) that are taught the same classes."""
+    return vit_logits(net, x) if isinstance(net, VisionTransformer) else [net(x)]
+
+
+def side_at(progress: float, stages: Sequence[tuple[int, float]]) -> int:
     """Side of the images after a share of all steps."""
-    return next(side for side, until in STAGES if progress < until)
+    return next(side for side, until in stages if progress < until)
+
+
+def stage(text: str) -> tuple[int, float]:
+    """Side and share of SIDE:SHARE."""
+    side, until = text.split(":")
+    return int(side), float(until)
+
+
+def optimizers(net: nn.Module, lr: float) -> list[torch.optim.Optimizer]:
+    """AdamW, and for the matrices of a ViT's blocks Muon, which learns them in fewer steps.
+
+    Source: Loshchilov and Hutter 2019 (AdamW); Liu et al. 2025 (Muon with AdamW's learning rate).
+    """
+    if not isinstance(net, VisionTransformer):
+        return [torch.optim.AdamW(net.parameters(), lr=lr, weight_decay=0.02)]
+    matrices = {name: weight for name, weight in net.encoder.layers.named_parameters(prefix=BLOCKS) if weight.ndim == 2}
+    others = [weight for name, weight in net.named_parameters() if name not in matrices]
+    muon = torch.optim.Muon(matrices.values(), lr=lr, weight_decay=0.02, adjust_lr_fn="match_rms_adamw")
+    return [torch.optim.AdamW(others, lr=lr, weight_decay=0.02), muon]
 
 
 def train(net: nn.Module, pixels: NDArray[np.uint8], labels: NDArray[np.int64], args: argparse.Namespace) -> None:
-    """Runs AdamW with one cycle of the learning rate."""
-    optimizer = torch.optim.AdamW(net.parameters(), lr=args.lr, weight_decay=0.02)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, args.lr, total_steps=args.steps, pct_start=0.1)
+    """Runs one cycle of the learning rate."""
+    updates = optimizers(net, args.lr)
+    cycles = [
+        torch.optim.lr_scheduler.OneCycleLR(each, args.lr, total_steps=args.steps, pct_start=0.1) for each in updates
+    ]
     rng = np.random.default_rng(args.seed)
     start, hits, losses = time.perf_counter(), 0.0, 0.0
     for step in range(args.steps):
         chosen = np.sort(rng.choice(len(labels), args.batch_size, replace=False))
-        side = 224 if args.start else side_at(step / args.steps)
+        side = side_at(step / args.steps, args.stages or (ONE_STAGE if args.start else STAGES))
         images = varied(as_input(pixels[chosen], args.device, side), rng)
         x = normalised(images).contiguous(memory_format=torch.channels_last)
         target = torch.from_numpy(labels[chosen]).to(args.device)
         with torch.autocast(args.device, torch.bfloat16):
-            logits = net(x)
-        loss = cross_entropy(logits.float(), target, label_smoothing=0.02)
-        optimizer.zero_grad()
+            logits, *others = all_logits(net, x)
+        loss = sum(cross_entropy(each.float(), target, label_smoothing=0.02) for each in (logits, *others))
+        net.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
+        for part in (*updates, *cycles):
+            part.step()
         hits, losses = hits + (logits.argmax(1) == target).float().mean().item(), losses + loss.item()
         if (step + 1) % 50 == 0:
             seconds = time.perf_counter() - start
@@ -117,6 +172,7 @@ def train(net: nn.Module, pixels: NDArray[np.uint8], labels: NDArray[np.int64], 
                 f"step {step + 1} side {side} loss {losses / 50:.3f} top-1 {hits / 50:.4f} {seconds:.0f} s", flush=True
             )
             hits, losses = 0.0, 0.0
+            save_file(rounded(net), args.output / f"{args.model}_scenes.safetensors")
 
 
 @torch.no_grad()
@@ -144,6 +200,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--model", choices=sorted(NARROW), required=True)
     parser.add_argument("--output", type=Path, required=True, help="folder of the weights")
     parser.add_argument("--start", type=Path, help="weights to go on from; every step then sees the full size")
+    parser.add_argument("--stages", type=stage, nargs="+", help="others than these: SIDE:SHARE, the share as in STAGES")
     parser.add_argument("--cache", type=Path, required=True, help="folder of the rendered images")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--train-images", type=int, default=40_000)
@@ -169,11 +226,11 @@ def main() -> None:
         net.load_state_dict(load_file(args.start))
     net = net.to(args.device, memory_format=torch.channels_last)
     print(f"{args.model}: {sum(p.numel() for p in net.parameters())} parameters", flush=True)
+    args.output.mkdir(parents=True, exist_ok=True)
     train(net, *train_set, args)
     state = rounded(net)
     net.load_state_dict(state)
     evaluate(net, *val_set, args.device)
-    args.output.mkdir(parents=True, exist_ok=True)
     save_file(state, args.output / f"{args.model}_scenes.safetensors")
 
 

@@ -70,7 +70,10 @@ _NAMES: dict[str, str | Entry] = {
     },
     "regnet_y_128gf": "RegNet Y, 128GF (Radosavovic et al. 2020)",
     **{f"convnext_{size}": f"ConvNeXt, {size} (Liu et al. 2022)" for size in ("tiny", "small", "base", "large")},
-    "vit_b_16": "ViT, base, patches of 16 (Dosovitskiy et al. 2021)",
+    "vit_b_16": Entry(
+        "rapbench.models.narrow:VIT_B_16",
+        "ViT, base, patches of 16 (Dosovitskiy et al. 2021); embedded weights for scenes",
+    ),
     "vit_b_32": "ViT, base, patches of 32 (Dosovitskiy et al. 2021)",
     "vit_l_16": "ViT, large, patches of 16 (Dosovitskiy et al. 2021)",
     "vit_l_32": "ViT, large, patches of 32 (Dosovitskiy et al. 2021)",

@@ -1,7 +1,8 @@
-"""VGG-16 and ResNet-50, with torchvision's weights or, for scenes, as narrow networks with embedded ones.
+"""VGG-16, ResNet-50 and ViT-B/16, with torchvision's weights or, for scenes, as narrow networks with embedded ones.
 
-The narrow networks have every layer of the originals but few channels, so that their weights are small enough to ship.
-Module names and state dict keys are torchvision's, so that code written for the originals runs on these.
+The narrow networks have the layers of the originals but few channels, so that their weights are small enough to ship.
+The ViT has half the blocks besides, and convolutions that make its patches. Module names and state dict keys are
+torchvision's, so that code written for the originals runs on these.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch import nn
 from torchvision import models
 from torchvision.models.resnet import Bottleneck
 from torchvision.models.vgg import VGG, make_layers
+from torchvision.models.vision_transformer import ConvStemConfig, VisionTransformer
 
 from rapbench.core.types import Classifier, Training
 from rapbench.models.zoo import Architecture
@@ -72,6 +74,22 @@ def _stage(inputs: int, width: int, blocks: int, stride: int) -> nn.Sequential:
     return nn.Sequential(Bottleneck(inputs, width, stride, shortcut), *rest)
 
 
+def vit_b_16_narrow(num_classes: int) -> nn.Module:
+    """ViT-B/16 with a sixth of the width and half the blocks: 6 of 4 heads, over a class token and 14 x 14 patches.
+
+    The hidden layers of the blocks are twice as wide as the tokens, not four times. Four strided convolutions and a
+    1 x 1 make the patches in place of one convolution: with these a ViT learns from few images.
+
+    Source: Dosovitskiy et al. 2021, Sec. 3.1; Xiao et al. 2021 (the convolutions).
+    """
+    stem = [ConvStemConfig(channels, kernel_size=3, stride=2) for channels in (24, 48, 96, 128)]
+    net: nn.Module = VisionTransformer(
+        image_size=224, patch_size=16, num_layers=6, num_heads=4, hidden_dim=128, mlp_dim=256,
+        num_classes=num_classes, conv_stem_configs=stem,
+    )  # fmt: skip
+    return net
+
+
 @dataclass(frozen=True, kw_only=True)
 class Narrow:
     """A family whose embedded weights are those of a narrow network, and whose others are torchvision's.
@@ -109,15 +127,16 @@ class Narrow:
         )
 
 
-def _with_scenes(function: Callable[..., nn.Module], builder: Callable[[int], nn.Module], width: str) -> Narrow:
+def _with_scenes(function: Callable[..., nn.Module], builder: Callable[[int], nn.Module], change: str) -> Narrow:
     name = function.__name__
     network = Architecture(name=name, function=function, known=("auto", "random", "scenes"))
-    return Narrow(network=network, builder=builder, title=f"{name} (width {width}, scenes weights)")
+    return Narrow(network=network, builder=builder, title=f"{name} ({change}, scenes weights)")
 
 
-VGG16 = _with_scenes(models.vgg16, vgg16_narrow, "1/8")
-RESNET50 = _with_scenes(models.resnet50, resnet50_narrow, "1/4")
-NARROW = {family.network.name: family for family in (VGG16, RESNET50)}
+VGG16 = _with_scenes(models.vgg16, vgg16_narrow, "width 1/8")
+RESNET50 = _with_scenes(models.resnet50, resnet50_narrow, "width 1/4")
+VIT_B_16 = _with_scenes(models.vit_b_16, vit_b_16_narrow, "width 1/6, depth 1/2, convolutional stem")
+NARROW = {family.network.name: family for family in (VGG16, RESNET50, VIT_B_16)}
 """Networks with embedded weights, by catalogue name."""
 
 

@@ -16,7 +16,7 @@ from rapbench.models.checkpoint import KERAS_SUFFIXES, SUFFIXES, count_classes, 
 from rapbench.models.downloads import cached, download
 
 _REFUSED = {
-    "scenes": "has no embedded weights for scenes: vgg16 and resnet50 have",
+    "scenes": "has no embedded weights for scenes: vgg16, resnet50 and vit_b_16 have",
     "trained": "is not trained here, only mnist_cnn is: pass a file as --weights",
 }
 

@@ -152,7 +152,7 @@ def test_what_was_not_given_leaves_a_config_as_it_is(rapbench: Command) -> None:
         (["--backend", "nativ"], "no backend named 'nativ': did you mean native?"),
         (["--weights", "nowhere.pt"], "nowhere.pt"),
         (["--weights", "IMAGENET1K_V9"], "IMAGENET1K_V"),
-        (["--model", "alexnet"], "alexnet has no embedded weights for scenes: vgg16 and resnet50 have"),
+        (["--model", "alexnet"], "alexnet has no embedded weights for scenes: vgg16, resnet50 and vit_b_16 have"),
         (["--device", "tpu"], "device: "),
         (["--precision", "tf32", "--device", "cpu"], "tf32 is a mode of CUDA devices"),
         (["--limit", "0"], "limit: "),

@@ -1,9 +1,10 @@
+from collections.abc import Callable, Iterable
 from importlib import resources
 
 import pytest
 import torch
 from torch import nn
-from torchvision.models import resnet50, vgg16
+from torchvision.models import VisionTransformer, resnet50, vgg16, vit_b_16
 from torchvision.models.resnet import Bottleneck
 
 from rapbench.core.types import Classifier
@@ -22,19 +23,51 @@ def shown():
     return torch.stack([sample.image for sample in samples]), torch.tensor([sample.label for sample in samples])
 
 
-def original(name: str) -> nn.Module:
+def on_meta(build: Callable[..., nn.Module]) -> nn.Module:
     with torch.device("meta"):
-        return ORIGINALS[name](weights=None)
+        return build(weights=None)
 
 
-@pytest.mark.parametrize("name", NARROW)
+def original(name: str) -> nn.Module:
+    return on_meta(ORIGINALS[name])
+
+
+def kinds(net: nn.Module) -> dict[str, type[nn.Module]]:
+    """Class of each module without children, by name."""
+    return {key: type(module) for key, module in net.named_modules() if not list(module.children())}
+
+
+@pytest.mark.parametrize("name", ORIGINALS)
 def test_module_names_and_state_dict_keys_are_torchvisions(name):
     narrow, wide = NARROW[name].builder(12), original(name)
     assert list(narrow.state_dict()) == list(wide.state_dict())
-    kinds = {key: type(module) for key, module in wide.named_modules() if not list(module.children())}
-    ours = {key: type(module) for key, module in narrow.named_modules() if not list(module.children())}
+    ours = kinds(narrow)
     ours.pop("flatten", None)
-    assert ours == kinds
+    assert ours == kinds(wide)
+
+
+def test_the_vit_is_torchvisions_with_fewer_blocks_and_a_stem_of_convolutions():
+    narrow, wide = NARROW["vit_b_16"].builder(12), on_meta(vit_b_16)
+
+    def rest(names: Iterable[str]) -> set[str]:
+        return {name for name in names if not name.startswith("conv_proj")}
+
+    blocks = tuple(f"encoder.layers.encoder_layer_{i}." for i in range(6, 12))
+    assert rest(narrow.state_dict()) == {key for key in rest(wide.state_dict()) if not key.startswith(blocks)}
+    ours, theirs = kinds(narrow), kinds(wide)
+    assert all(ours[name] is theirs[name] for name in rest(ours))
+    stem = [layer for layer in narrow.conv_proj.modules() if isinstance(layer, nn.Conv2d)]
+    assert [(conv.kernel_size, conv.stride) for conv in stem] == [((3, 3), (2, 2))] * 4 + [((1, 1), (1, 1))]
+
+
+def test_the_vit_attends_over_a_class_token_and_as_many_patches_as_the_original():
+    narrow, wide = narrow_module("vit_b_16"), on_meta(vit_b_16)
+    assert isinstance(narrow, VisionTransformer)
+    assert narrow.encoder.pos_embedding.shape[1] == wide.encoder.pos_embedding.shape[1] == 1 + 14 * 14
+    attentions = [layer for layer in narrow.modules() if isinstance(layer, nn.MultiheadAttention)]
+    assert [(each.embed_dim, each.num_heads) for each in attentions] == [(128, 4)] * 6
+    with torch.no_grad():
+        assert narrow.conv_proj(torch.zeros(1, 3, 224, 224)).shape == (1, 128, 14, 14)
 
 
 @pytest.mark.parametrize(("name", "divisor"), [("vgg16", 8), ("resnet50", 4)])
@@ -70,8 +103,10 @@ def test_the_outputs_mean_the_data_sets_classes():
 @pytest.mark.parametrize("name", NARROW)
 def test_weight_files_are_small_and_have_a_card(name):
     folder = resources.files("rapbench.models") / "weights"
-    assert len((folder / f"{name}_scenes.safetensors").read_bytes()) <= 6e6
-    assert NARROW[name].title in (folder / "scenes.md").read_text()
+    assert len((folder / f"{name}_scenes.safetensors").read_bytes()) <= 4e6
+    card = (folder / "scenes.md").read_text()
+    assert NARROW[name].title in card
+    assert f"{sum(weight.numel() for weight in narrow_module(name).parameters()):,}" in card
 
 
 @pytest.mark.parametrize("name", NARROW)

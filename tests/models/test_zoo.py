@@ -227,7 +227,9 @@ def test_scenes_are_classified_by_embedded_weights(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("weights", ["auto", "scenes"])
 def test_without_embedded_weights_the_models_that_have_them_are_named(weights: str) -> None:
-    with pytest.raises(BadConfig, match="resnet18 has no embedded weights for scenes: vgg16 and resnet50 have"):
+    with pytest.raises(
+        BadConfig, match="resnet18 has no embedded weights for scenes: vgg16, resnet50 and vit_b_16 have"
+    ):
         _load("resnet18", weights, label_space="scenes")
 
 
