@@ -97,7 +97,9 @@ class DigitConversion:
             images = torch.isin(label, label.new_tensor(origins)).nonzero().squeeze(1)
             if len(images):
                 target = torch.full_like(images, k)
-                relevance = explained.network.explain(explained.batch.x[images], target, explained.batch.seeds[images])
+                relevance = explained.network.explain(
+                    explained.batch.x[images], target, explained.batch.seeds[images.cpu()]
+                )
                 scores[images, k] = relevance.double().sum(1)
         return scores
 
