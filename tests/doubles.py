@@ -159,3 +159,14 @@ class Broken:
 
     def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
         return torch.where((seeds % 2 == 0).view(-1, 1, 1, 1), torch.nan, x)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfWeights:
+    """The image's channels times the first weights of the network."""
+
+    title: ClassVar[str] = "Of weights"
+    signed: ClassVar[bool] = True
+
+    def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
+        return x * next(model.parameters()).detach().flatten()[:3].view(3, 1, 1)

@@ -25,6 +25,8 @@ VOID = 255
 Direction = Literal["lower", "higher"]
 Need = Literal["boxes", "mask", "cells", "digits"]
 """What a metric may ask of a data set: annotations, or that its classes are the ten digits."""
+Statistics = Literal["keep", "reset"]
+"""What becomes of a batch norm's running statistics where its parameters are drawn anew."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -271,19 +273,28 @@ class Batch:
         return Batch(**first)
 
 
+Explain = Callable[["Tensor", "Tensor", "Tensor"], "Tensor"]
+"""x (M, C, H, W), target (M,), seeds (M,) -> relevance (M, C, H, W) by the method that is scored."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Network:
     """What a metric may ask of the network that was explained.
 
     Attributes:
         classify: (M, C, H, W) -> logits (M, K) of any number of inputs, without gradients, in batches that fit.
-        explain: x (M, C, H, W), target (M,), seeds (M,) -> relevance (M, C, H, W) by the method that is scored.
+        explain: other inputs, or for other classes, by the method that is scored.
+        layers: names of its layers with parameters, from the logits to the input.
+        randomised: names of some of these -> the same method on a copy of the network in which their parameters are
+            drawn anew; the copy is gone when what is returned is.
         black: value of a black pixel per channel, in network space.
         std: per channel, how much of [0, 1] a step of 1 in network space is.
     """
 
     classify: Callable[[Tensor], Tensor]
-    explain: Callable[[Tensor, Tensor, Tensor], Tensor]
+    explain: Explain
+    layers: Callable[[], tuple[str, ...]]
+    randomised: Callable[[Sequence[str], Statistics], Explain]
     black: tuple[float, ...]
     std: tuple[float, ...]
 
@@ -393,10 +404,11 @@ class Metric(Protocol):
     the numbers that can be computed from them. Columns are (N,) or (N, L), on any device. Rows passed to a variant also
     hold `index`, `id`, `label` (-1 where unknown), `target`, and `predicted` where that may be another class.
 
-    One that asks `Network.explain` for more maps says `explains = True`, as not every method has them. One of the
-    catalogue that costs much and tells little more than others says `only_when_asked = True`; one whose parameters
-    depend on the run where nobody chooses them says which in `suited`, as `Suited` has it. One that needs images of a
-    certain size refuses others in `check`, as `Bounded` has it.
+    One that asks `Network.explain` for more maps says `explains = True`, as not every method has them, and one that
+    asks `Network.randomised` for maps of other weights says `randomises = True` besides. One of the catalogue that
+    costs much and tells little more than others says `only_when_asked = True`; one whose parameters depend on the run
+    where nobody chooses them says which in `suited`, as `Suited` has it. One that needs images of a certain size
+    refuses others in `check`, as `Bounded` has it.
     """
 
     headline: ClassVar[tuple[str, ...]]

@@ -75,6 +75,11 @@ METRICS = Catalogue(
             "drop of the probability on the image times its map (Chattopadhay et al. 2018), lower is better; percent "
             "of images where it grows, higher is better",
         ),
+        "randomisation": Entry(
+            "rapbench.metrics.randomisation:Randomisation",
+            "likeness of maps before and after layers are randomised (Adebayo et al. 2018), lower is better; rise of "
+            "entropy, higher is better",
+        ),
         "guards": Entry(
             "rapbench.metrics.guards:Guards",
             "conservation, finiteness, constant maps and ties; lower is better",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from copy import deepcopy
-from dataclasses import dataclass
+from copy import copy, deepcopy
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,17 @@ from rapbench.core.allocator import keep_freed_memory
 from rapbench.core.errors import BadConfig
 from rapbench.core.named import Named
 from rapbench.core.seeds import image_seed
-from rapbench.core.types import Batch, Complete, Explained, Identified, Method, Network, Sample
+from rapbench.core.types import (
+    Batch,
+    Complete,
+    Explain,
+    Explained,
+    Identified,
+    Method,
+    Network,
+    Sample,
+    Statistics,
+)
 from rapbench.methods.arithmetic import Arithmetic, explained, explains_graph, is_ours
 from rapbench.relprop.graph import Graph
 from rapbench.relprop.tracing.checked import verify
@@ -22,6 +33,7 @@ from rapbench.relprop.tracing.trace import trace
 from rapbench.run.batches import Batches
 from rapbench.run.lent import Lent, leaving_no_trace
 from rapbench.run.plan import Experiment
+from rapbench.run.randomised import layers, randomised
 from rapbench.run.reading import Loaded
 from rapbench.run.scorer import Scorer, set_products
 from rapbench.run.target import LABEL, PREDICTED
@@ -99,18 +111,8 @@ class Explainer:
 
         A logit that is not finite has no map: of such images it is not a number.
         """
-        given = method.thing if isinstance(method.thing, Identified) else None
-        subject = self.module if given else self.subject(method, clean)
-        arithmetic = self.experiment.arithmetic(method)
-
-        def explain(x: Tensor, target: Tensor, seeds: Tensor) -> Tensor:
-            set_products(self.experiment.spec.held_in)
-            with leaving_no_trace(self.experiment.device), self._lending():
-                return self.explaining.map(
-                    lambda *part: self.relevance(method, subject, *part, arithmetic=arithmetic), *(x, target, seeds)
-                )
-
-        batch = clean.batch
+        given, batch = method.thing if isinstance(method.thing, Identified) else None, clean.batch
+        explain = self._explaining(method, clean)
         relevance = self._of(given, batch) if given else explain(batch.x, clean.target, batch.seeds)
         explainable = clean.logits.gather(1, clean.target.unsqueeze(1)).isfinite().view(-1, 1, 1, 1)
         return Explained(
@@ -118,6 +120,8 @@ class Explainer:
             network=Network(
                 classify=self.score or self.classify,
                 explain=explain,
+                layers=lambda: tuple(self._layers),
+                randomised=partial(self._explaining_randomised, method, clean),
                 black=self.experiment.classifier.black(),
                 std=self.experiment.classifier.std,
             ),
@@ -127,6 +131,35 @@ class Explainer:
             target=clean.target,
             total=self._total(method.thing, clean),
         )
+
+    def _explaining(self, method: Named[Method], clean: Classified) -> Explain:
+        """Explains any number of inputs by a method."""
+        subject = self.module if isinstance(method.thing, Identified) else self.subject(method, clean)
+        arithmetic = self.experiment.arithmetic(method)
+
+        def explain(x: Tensor, target: Tensor, seeds: Tensor) -> Tensor:
+            set_products(self.experiment.spec.held_in)
+            with leaving_no_trace(self.experiment.device), self._lending():
+                return self.explaining.map(
+                    lambda *part: self.relevance(method, subject, *part, arithmetic=arithmetic), *(x, target, seeds)
+                )
+
+        return explain
+
+    @cached_property
+    def _layers(self) -> Mapping[str, tuple[str, ...]]:
+        return layers(self.module, self.experiment.classifier.example())
+
+    def _explaining_randomised(
+        self, method: Named[Method], clean: Classified, names: Sequence[str], statistics: Statistics
+    ) -> Explain:
+        """The same on a copy of the network in which some layers have parameters that are drawn anew."""
+        spec, parts = self.experiment.spec, [part for name in names for part in self._layers[name]]
+        other = copy(self)
+        other.module = randomised(self.module, parts, seed=spec.seed, statistics=statistics)
+        other.classify = Scorer(other.module, spec.held_in, self.classify.batches)
+        other.graph = other._lent = None
+        return other._explaining(method, replace(clean, logits=other.classify(clean.batch.x[:2])))
 
     def _of(self, method: Identified, batch: Batch) -> Tensor:
         """The maps of images that a method knows by name."""

@@ -230,6 +230,7 @@ def _metrics(
 ) -> tuple[Named[Metric], ...]:
     """The guards, then the metrics asked for, or all that samples and methods support."""
     provided, bound = _provided(call), [method.label for method in methods if isinstance(method.thing, Identified)]
+    fitted = [method.label for method in methods if hasattr(method.thing, "patterns")]
     if not spec.metric:
         usual = named(METRICS, _usual(spec, dataset, provided))
         return tuple(metric for metric in usual if not (bound and _explains(metric)))
@@ -240,7 +241,13 @@ def _metrics(
         if isinstance(metric.thing, Bounded):
             metric.thing.check(family(spec.model).size, family(spec.model).size)
         if bound and _explains(metric):
-            raise BadConfig(f"metric {metric.name} explains other inputs or classes, which method {bound[0]} cannot")
+            raise BadConfig(
+                f"metric {metric.name} explains other inputs, classes or weights, which method {bound[0]} cannot"
+            )
+        if fitted and getattr(metric.thing, "randomises", False):
+            raise BadConfig(
+                f"metric {metric.name} explains other weights, and {fitted[0]} needs patterns fitted to them"
+            )
     return metrics
 
 

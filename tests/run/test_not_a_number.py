@@ -17,7 +17,7 @@ from rapbench.run.spec import RunSpec
 
 METRICS = (
     "outside_inside,segmentation,perturbation(steps=2),degradation(steps=2),single_deletion,saco,infidelity(samples=3),"
-    "average_drop"
+    "average_drop,randomisation(layers=1)"
 )
 
 
