@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,8 +14,10 @@ from rapbench.core.paths import typed_path
 from rapbench.papers.card import exhibit, table
 from rapbench.report.formats import Format
 from rapbench.results.select import Filter
-from rapbench.results.store import Folders, Store
 from rapbench.run.spec import RunSpec, read_parts
+
+if TYPE_CHECKING:
+    from rapbench.results.store import Folders, Store
 
 DEFAULTS = RunSpec()
 """A run of which nothing was said."""
@@ -113,6 +115,8 @@ def stores(roots: Sequence[Path]) -> Folders:
     Raises:
         DataMissing: there are several, and one of them holds nothing.
     """
+    from rapbench.results.store import Folders  # which reads tables, with libraries that lists do without
+
     for root in roots if len(roots) > 1 else ():
         refuse_empty(root)
     return Folders(roots)

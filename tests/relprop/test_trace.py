@@ -197,7 +197,7 @@ def test_a_padding_of_copies_sends_relevance_back_to_what_was_copied(mode: str) 
 def test_large_maps_propagated_one_by_one_give_the_same_relevance(monkeypatch: pytest.MonkeyPatch) -> None:
     net, x, target = network("vgg"), images(), torch.tensor([0, 1, 2])
     together = RAP()(net, x, target, seeds=torch.zeros(3))
-    monkeypatch.setattr("rapbench.relprop.graph._LARGE", 1)
+    monkeypatch.setattr("rapbench.relprop.propagation._LARGE", 1)
     assert relative(RAP()(net, x, target, seeds=torch.zeros(3)), together) < 1e-12
 
 
