@@ -14,6 +14,7 @@ from stored import cell
 from rapbench.core.catalogue import split_calls
 from rapbench.core.errors import BadConfig, DataMissing
 from rapbench.methods import METHODS
+from rapbench.metrics import METRICS
 from rapbench.report.baseline import TOLERANCES, Baseline, Number, Tolerance, document
 from rapbench.report.formats import Format, rendered
 from rapbench.report.result import Result, measured_on
@@ -244,12 +245,23 @@ def test_files_hold_both_sides_in_full() -> None:
     assert rendered(document(agreed.compared([])), Format.CSV).count("missing") == 2
 
 
+BASELINES = Path(__file__).parents[2] / "results/baselines"
+
+
 def test_the_committed_baseline_holds_every_native_method_that_needs_no_file() -> None:
-    agreed = Baseline.read(Path(__file__).parents[2] / "results/baselines/scenes.json")
+    agreed = Baseline.read(BASELINES / "scenes.json")
     named = {call.name for part in agreed.spec["part"] for call in split_calls(part["method"])}
     needs_file = {"maps"} | {
         name for name in METHODS if any(field.name == "patterns" for field in fields(METHODS.load(name)))
     }
     assert named == set(METHODS) - needs_file
-    assert {number.model for number in agreed.numbers} == {"vgg16", "resnet50"}
+    assert {number.model for number in agreed.numbers} == {"vgg16", "resnet50", "vit_b_16"}
     assert {number.method.partition("(")[0] for number in agreed.numbers} == named
+
+
+def test_the_committed_baselines_hold_every_metric_of_one_image_at_a_time() -> None:
+    read = [Baseline.read(BASELINES / name) for name in ("scenes.json", "metrics.json")]
+    assert {number.metric.partition("(")[0] for agreed in read for number in agreed.numbers} == set(METRICS) - {
+        *("degradation", "digit_conversion", "grid_pointing"),  # a paper's, of other data sets
+        "randomisation",  # which explains again for every layer
+    }
