@@ -6,17 +6,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from rapbench.report import result
 from rapbench.report.cliques import LEVEL
 from rapbench.report.formats import Document, Grid, number
 from rapbench.report.ranks import Criterion, Place, Ranks
 from rapbench.report.result import measured_on
 
+_MEASURED = result.FIELDS[: result.FIELDS.index("method")]
 FIELDS = (
-    *("dataset", "model", "weights", "select", "shuffle", "seed", "precision", "device"),
+    *_MEASURED,
     *("method", "control", "metric", "variant", "direction", "counts", "rank", "ci_low", "ci_high", "first"),
     *("value", "n", "letters", "friedman_p"),
 )
-_MEASURED = FIELDS[:8]
 _LETTERS = (
     f"Behind a rank: methods that share a letter are not told apart, as the p of their difference is {LEVEL} or more "
     "after Holm for the column, or a few images decide it. Where a Friedman p is given, images have values of their "
