@@ -59,10 +59,10 @@ class Randomisation:
         bn: whether running statistics stay, or are reset with their batch norm's parameters.
         images: only the first so many images of a run; all by default.
 
-    Source: Adebayo et al. 2018, Section 3 (MPRT); Hedström et al. 2024, Sections 4 and 5 (sMPRT, eMPRT).
+    Source: Adebayo et al. 2018, Section 3 (MPRT); Hedström et al. 2024 (sMPRT, eMPRT).
     Departs: all parameters are drawn, also those that published code leaves trained, as a class token; a layer's values
-    are the same in each step, and a sample's noise for each network; n of the rule for bins is the number of pixels; an
-    image of which one map has no order counts for nothing.
+        are the same in each step, and a sample's noise for each network; bins suit each image's own map, and their
+        number goes by that of the pixels; an image of which one map has no order counts for nothing.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset()

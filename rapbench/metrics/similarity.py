@@ -66,7 +66,7 @@ def entropy(values: Tensor, num_bins: int) -> Tensor:
 def freedman_diaconis(values: Tensor) -> int:
     """Number of bins of the histogram of values (M,): range / (2 IQR M^(-1/3)), within 10 and 200; 100 where IQR is 0.
 
-    Source: Freedman and Diaconis 1981; limits as Hedström et al. 2024.
+    Source: Freedman and Diaconis 1981; the limits are those of the code of Hedström et al. 2024.
     """
     lower, upper = torch.quantile(values, values.new_tensor([0.25, 0.75]))
     if upper == lower:
