@@ -25,9 +25,10 @@ import typer
 from torch import Tensor, nn
 from torchvision import models
 
+from rapbench.core.abilities import Complete
 from rapbench.core.catalogue import parse_call
 from rapbench.core.errors import RapbenchError, first_line
-from rapbench.core.types import Complete, Method
+from rapbench.core.types import Method
 from rapbench.methods import METHODS
 from rapbench.relprop.graph import Graph
 from rapbench.relprop.tracing.checked import verify

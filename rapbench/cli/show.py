@@ -134,7 +134,7 @@ class Clean:
 
     def relevance(self, method: Method) -> Tensor:
         """Relevance (1, C, H, W)."""
-        from rapbench.core.types import Identified
+        from rapbench.core.abilities import Identified
 
         if isinstance(method, Identified):
             return method.of((self.shown.id,), self.shown.among, self.x)

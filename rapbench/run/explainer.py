@@ -11,21 +11,12 @@ from functools import cached_property, partial
 import torch
 from torch import Tensor, nn
 
+from rapbench.core.abilities import Complete, Identified
 from rapbench.core.allocator import keep_freed_memory
 from rapbench.core.errors import BadConfig
 from rapbench.core.named import Named
 from rapbench.core.seeds import image_seed
-from rapbench.core.types import (
-    Batch,
-    Complete,
-    Explain,
-    Explained,
-    Identified,
-    Method,
-    Network,
-    Sample,
-    Statistics,
-)
+from rapbench.core.types import Batch, Explain, Explained, Method, Network, Sample, Statistics
 from rapbench.methods.arithmetic import Arithmetic, explained, explains_graph, is_ours
 from rapbench.relprop.graph import Graph
 from rapbench.relprop.tracing.checked import verify

@@ -14,13 +14,14 @@ from typing import Any
 import torch
 
 from rapbench.backends import BACKENDS
+from rapbench.core.abilities import Bounded, Identified, Suited, Varied
 from rapbench.core.cache import cache_folder
 from rapbench.core.catalogue import Call, Catalogue, parse_call
 from rapbench.core.errors import BadConfig
 from rapbench.core.files import File
 from rapbench.core.named import Named
 from rapbench.core.stages import advance, stage
-from rapbench.core.types import Bounded, Classifier, Dataset, Identified, Method, Metric, Need, Suited, Training, Varied
+from rapbench.core.types import Classifier, Dataset, Method, Metric, Need, Training
 from rapbench.datasets import DATASETS
 from rapbench.methods.signals.patterns import Patterns
 from rapbench.metrics import METRICS

@@ -2,7 +2,7 @@ import pickle
 
 import pytest
 
-from rapbench.core.types import Varied
+from rapbench.core.abilities import Varied
 from rapbench.datasets import DATASETS
 from rapbench.datasets.scenes import Scenes
 

@@ -14,8 +14,8 @@ import zennit.types
 from networks import ATTENTION, NETWORKS, images, network, relative
 from torch import Tensor, nn
 
+from rapbench.core.abilities import Complete
 from rapbench.core.catalogue import Call
-from rapbench.core.types import Complete
 from rapbench.methods import METHODS
 from rapbench.methods.cam import GradCam, GuidedGradCam
 from rapbench.methods.control import AllBackground, AllForeground, Center, Edge, Random
