@@ -70,14 +70,26 @@ def row(cells: Iterable[object]) -> str:
     return f"| {' | '.join(map(str, cells))} |"
 
 
+def nothing_said(x: Tensor, *_: Tensor) -> Tensor:
+    """Maps of zeros."""
+    return torch.zeros_like(x)
+
+
 def explained(x: Tensor, relevance: Tensor, classify: Callable[[Tensor], Tensor]) -> Explained:
     """Maps of inputs without annotations, to be scored by what erases pixels."""
     count, logits = len(x), classify(x)
     nothing = (None,) * count
     ids = tuple(map(str, range(count)))
     return Explained(
-        batch=Batch(ids=ids, x=x, boxes=nothing, mask=nothing, label=None, seeds=torch.arange(count)),
-        network=Network(classify=classify, explain=lambda x, *_: torch.zeros_like(x), black=(-2.1, -2.0, -1.8)),
+        batch=Batch(ids=ids, x=x, boxes=nothing, mask=nothing, cells=nothing, label=None, seeds=torch.arange(count)),
+        network=Network(
+            classify=classify,
+            explain=nothing_said,
+            layers=lambda: (),
+            randomised=lambda *_: nothing_said,
+            black=(-2.1, -2.0, -1.8),
+            std=(0.229, 0.224, 0.225),
+        ),
         relevance=relevance,
         logits=logits,
         target=logits.argmax(1),
