@@ -131,8 +131,8 @@ def printed(command: str, folder: Path, environment: dict[str, str]) -> str:
 
 
 def shown_of(command: str, text: str, page: Path, folder: Path) -> str:
-    """What of a command's output a page shows: tables and pictures; a run's own tables are those of `table`."""
-    if command.startswith("rapbench table"):
+    """What of a command's output a page shows: tables, ranks and pictures; a run's own tables are those of `table`."""
+    if command.startswith(("rapbench table", "rapbench ranks")):
         return re.sub("^#", "##", text)  # its title is below the page's
     if not command.startswith(("rapbench figure", "rapbench show")):
         return ""

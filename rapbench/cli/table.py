@@ -52,7 +52,7 @@ def table(
         int | None, typer.Option(min=1, help="Readings to print of a cell; files hold all. [default: 8]")
     ] = None,
     against: Annotated[
-        str | None, typer.Option(help="Method that the others are compared with, image by image. [default: rap]")
+        str | None, typer.Option(help="Method that the others are compared with, image by image. [default: the card's]")
     ] = None,
     method: OnlyMethods = None,
     model: OnlyModel = None,
@@ -81,7 +81,7 @@ def table(
     elif sweep:
         document = shown.readings(name, store, asked, closest or shown.CLOSEST)
     else:
-        document = shown.beside_published(name, store, asked, against or shown.AGAINST)
+        document = shown.beside_published(name, store, asked, against)
     text = rendered(document, form)
     if verify:
         refuse_damaged(store)

@@ -31,7 +31,7 @@ class Row(_Section):
         title: as the paper prints it.
         method: the method as it is run, with the parameters that are no defaults; a value * stands for any. None for a
             quoted number.
-        control: whether the row is a control, which no paper's number stands beside.
+        control: whether the row is a control.
         run: whether the table's run computes it; not where something has to be prepared first.
     """
 
@@ -102,10 +102,14 @@ class Sweep(_Section):
     Attributes:
         method: methods as they may have been meant or implemented otherwise.
         methods: part name -> methods that stand for them in this part.
+        metric: metrics as they may have been meant, which are computed of the table's rows too.
+        metrics: part name -> metrics that stand for them in this part.
     """
 
-    method: tuple[str, ...]
+    method: tuple[str, ...] = ()
     methods: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    metric: tuple[str, ...] = ()
+    metrics: dict[str, tuple[str, ...]] = Field(default_factory=dict)
 
 
 class Table(_Section):
@@ -119,6 +123,7 @@ class Table(_Section):
         rows: its methods, in order.
         parts: what its columns are measured on; a column names its part.
         columns: its numbers, in order.
+        against: row that the others are compared with unless another is asked for; the first with a method if empty.
         sweep: what else its cells could mean.
     """
 
@@ -129,6 +134,7 @@ class Table(_Section):
     rows: tuple[Row, ...]
     parts: tuple[Part, ...]
     columns: tuple[Column, ...]
+    against: str = ""
     sweep: Sweep | None = None
 
     @model_validator(mode="before")
@@ -151,9 +157,10 @@ class Table(_Section):
         _unique([column.name for column in self.columns], "column")
         spoken = [(f"part {part.name!r}", name) for part in self.parts for name in part.methods]
         spoken += [(f"column {column.name!r}", name) for column in self.columns for name in column.published]
+        spoken += [("against", self.against)] if self.against else []
         for who, name in spoken:
             _member(dict.fromkeys(rows), name, f"{who} speaks of row")
-        for name in self.sweep.methods if self.sweep else ():
+        for name in (*self.sweep.methods, *self.sweep.metrics) if self.sweep else ():
             _member(dict.fromkeys(parts), name, "the sweep speaks of part")
         return self
 
@@ -162,11 +169,14 @@ class Table(_Section):
         return part.methods.get(row.name, row.method)
 
     @property
+    def reference(self) -> str:
+        """Name of the row that the others are compared with."""
+        return self.against or next(row.name for row in self.rows if row.method)
+
+    @property
     def run(self) -> dict[str, Any]:
         """What computes it, as a config file of `rapbench run` says it."""
-        computed = [row for row in self.rows if row.method and row.run]
-        of_parts = {part.name: [self.call(row, part) for row in computed] for part in self.parts}
-        return self._config([row.method for row in computed], of_parts)
+        return {"part": [_settings(part, self._methods(part)) for part in self.parts]}
 
     @property
     def sweep_run(self) -> dict[str, Any]:
@@ -177,16 +187,22 @@ class Table(_Section):
         """
         if self.sweep is None:
             raise BadConfig(f"{self.source} has no sweep")
-        method = [*self.sweep.method]
-        return self._config(method, {part.name: [*self.sweep.methods.get(part.name, method)] for part in self.parts})
+        return {"part": [self._swept(part, self.sweep) for part in self.parts]}
 
-    def _config(self, method: list[Any], of_parts: Mapping[str, list[Any]]) -> dict[str, Any]:
-        return {"method": method, "part": [_settings(part, of_parts[part.name]) for part in self.parts]}
+    def _methods(self, part: Part) -> list[str]:
+        """The methods that are run in a part."""
+        return [call for row in self.rows if row.run and (call := self.call(row, part))]
+
+    def _swept(self, part: Part, sweep: Sweep) -> dict[str, Any]:
+        metrics = sweep.metrics.get(part.name, sweep.metric)
+        rows = self._methods(part) if metrics else []
+        return _settings(part, [*rows, *sweep.methods.get(part.name, sweep.method)], metrics)
 
 
-def _settings(part: Part, method: list[Any]) -> dict[str, Any]:
-    own = part.model_dump(include={"name", "dataset", "model", "metric", "select", "target"})
-    return {**own, "method": method, **({} if part.limit is None else {"limit": part.limit})}
+def _settings(part: Part, methods: list[str], metrics: tuple[str, ...] = ()) -> dict[str, Any]:
+    own = part.model_dump(include={"name", "dataset", "model", "select", "target"})
+    limit = {} if part.limit is None else {"limit": part.limit}
+    return {**own, "metric": [part.metric, *metrics], "method": methods, **limit}
 
 
 class Figure(_Section):

@@ -14,20 +14,18 @@ from rapbench.report.result import Scored
 from rapbench.results.select import Filter
 from rapbench.results.store import Folder
 
-AGAINST = "rap"
-"""The method that others are compared with."""
 CLOSEST = 8
 """Readings of a cell that a sweep prints."""
 
 
-def beside_published(name: str, store: Folder, wanted: Filter, against: str = AGAINST) -> Document:
+def beside_published(name: str, store: Folder, wanted: Filter, against: str | None = None) -> Document:
     """The table of that name: published, ours, 95 % interval, difference, n.
 
     Args:
         name: of the table, as `card.table` takes it.
         store: the results folder.
         wanted: which of its cells.
-        against: the method that others are compared with.
+        against: the method that others are compared with; by default the card's.
 
     Raises:
         UnknownName: no such table, or no such method in it.
@@ -35,7 +33,7 @@ def beside_published(name: str, store: Folder, wanted: Filter, against: str = AG
         BadConfig: several cells could be meant.
     """
     card = table(name)
-    reference = comparison.against(card, against)
+    reference = comparison.against(card, against or card.reference)
     panels = _panels(name, card, store, wanted)
     return published.document(name, card, panels, reference, partial(_command, name, store, wanted))
 

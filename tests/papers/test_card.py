@@ -12,10 +12,11 @@ from rapbench.core.catalogue import parse_call
 from rapbench.core.errors import BadConfig, UnknownName
 from rapbench.core.named import Named
 from rapbench.datasets import DATASETS
-from rapbench.methods import METHODS
+from rapbench.methods import METHODS, is_control
 from rapbench.metrics import METRICS
 from rapbench.models import MODELS
 from rapbench.papers.card import Figure, Paper, Part, Row, Table, exhibit, exhibits, table
+from rapbench.papers.comparison import against
 from rapbench.run.spec import read_parts
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +34,18 @@ TABLE_1: dict[str, list[float | None]] = {  # the paper's lines, read from left 
     "voc_pix_acc": [73.91, 70.86, 69.43, 68.14, 50.01, 52.38, None, 66.92],
     "voc_miou": [55.60, 49.82, 46.85, 46.07, 31.69, 34.39, None, 43.63],
 }
-TABLES = ["rap2020/table1", "rap2020/table2"]
+TABLES = [name for name in exhibits() if isinstance(exhibit(name), Table)]
+POINTING = {  # docs/pointing.csv of TorchRay, its columns of all pairs
+    "center": [69.6, 69.6, 27.8, 27.8],
+    "gradient": [76.3, 72.3, 37.7, 35.0],
+    "deconvnet": [67.5, 68.6, 30.7, 30.0],
+    "guided_backprop": [75.9, 77.2, 39.1, 42.1],
+    "excitation_backprop": [77.1, 84.5, 39.8, 49.6],
+    "contrastive_excitation_backprop": [79.9, 90.7, 49.7, 58.5],
+    "rise": [86.9, 86.4, 50.8, 54.7],
+    "grad_cam": [86.6, 90.4, 54.2, 57.3],
+    "extremal_perturbation": [88.0, 88.9, 51.5, 56.5],
+}
 SECTION: dict[str, Any] = {
     "title": "A table",
     "source": "Table 1",
@@ -71,11 +83,42 @@ def test_rows_stand_in_the_order_of_the_paper_and_controls_follow() -> None:
     assert [row.name for row in rows if row.control] == ["random", "center", "edge", "all_background"]
 
 
+def test_the_pointing_game_holds_every_number_of_its_table_in_order() -> None:
+    card = table("pointing2018/torchray")
+    methods = [row.name for row in card.rows if not row.control or row.name == "center"]
+    assert methods == list(POINTING)
+    assert {name: [column.published[name] for column in card.columns] for name in methods} == POINTING
+
+
+def test_the_area_under_insertion_is_the_mean_of_the_two_halves_that_the_notebook_prints() -> None:
+    deletion, insertion, *others = (column.published for column in table("rise2018/table1").columns)
+    assert deletion["rise"] == pytest.approx((0.1023703907 + 0.1072850271) / 2, abs=5e-6)
+    assert insertion["rise"] == pytest.approx((0.7653968452 + 0.7784488932) / 2, abs=5e-6)
+    assert not any(others)
+
+
+def test_of_transformers_only_cells_that_are_quoted_are_published() -> None:
+    columns = {column.name: column.published for column in table("chefer2021/table1").columns if column.published}
+    assert columns == {
+        "negative_predicted": {"attention_rollout": 53.1, "attention_grad_cam": 41.52, "chefer_lrp": 54.16},
+        "positive_predicted": {"chefer_lrp": 17.03},
+    }
+    assert not any(column.published for column in table("chefer2021/table2").columns)
+
+
 @pytest.mark.parametrize("name", TABLES)
-def test_controls_are_in_every_table_without_a_published_number(name: str) -> None:
+def test_controls_are_in_every_table_and_none_but_the_centre_has_a_published_number(name: str) -> None:
     controls = {row.name for row in table(name).rows if row.control}
-    assert controls == {"random", "center", "edge", "all_background"}
-    assert not any(controls & set(column.published) for column in table(name).columns)
+    assert controls == {row.name for row in table(name).rows if is_control(row.name)}
+    assert controls >= {"random", "center", "edge"}
+    published = {row for column in table(name).columns for row in column.published} & controls
+    assert published == ({"center"} if name == "pointing2018/torchray" else set())
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_others_are_compared_with_a_method_of_the_table(name: str) -> None:
+    card = table(name)
+    assert against(card, card.reference).method
 
 
 def cells() -> list[tuple[Table, Row, Part]]:
@@ -94,8 +137,10 @@ def test_every_column_names_what_exists() -> None:
     for card in map(table, TABLES):
         for column in card.columns:
             part = column.part
-            assert part.dataset in DATASETS
-            assert {part.model, *part.also} <= set(MODELS)
+            assert parse_call(part.dataset).name in DATASETS
+            assert all(
+                model in MODELS or model.startswith("timm:vit_base_patch16_224.") for model in (part.model, *part.also)
+            )
             variants = METRICS.build(parse_call(part.metric)).variants(signed=True)
             assert column.variant in variants
             assert any(fnmatchcase(column.variant, pattern) for pattern in column.readings)
@@ -110,20 +155,35 @@ def test_one_part_of_its_run_computes_every_cell() -> None:
             assert parse_call(card.call(row, part) or "") in [parse_call(method) for method in spec.method]
 
 
-def test_the_sweep_adds_methods_on_exactly_the_images_of_the_table() -> None:
-    for card in map(table, TABLES):
-        specs, others = read_parts(card.run, {}), read_parts(card.sweep_run, {})
-        assert specs.keys() == others.keys()
-        for name, spec in specs.items():
-            assert others[name].model_copy(update={"method": spec.method}) == spec
-            assert not set(map(str, map(parse_call, spec.method))) & set(map(str, map(parse_call, others[name].method)))
-            assert {parse_call(method).name for method in others[name].method} <= {row.name for row in card.rows}
+@pytest.mark.parametrize("name", [name for name in TABLES if table(name).sweep])
+def test_the_sweep_adds_methods_and_metrics_on_exactly_the_images_of_the_table(name: str) -> None:
+    card = table(name)
+    specs, others = read_parts(card.run, {}), read_parts(card.sweep_run, {})
+    assert specs.keys() == others.keys()
+    for part, spec in specs.items():
+        other = others[part]
+        assert other.model_copy(update={"method": spec.method, "metric": spec.metric}) == spec
+        more, (own, *metrics) = set(other.method) - set(spec.method), other.metric
+        assert more | set(metrics)
+        assert other.method == (*(spec.method if metrics else ()), *(m for m in other.method if m in more))
+        assert (own,) == spec.metric
+        assert {parse_call(metric).name for metric in metrics} <= {parse_call(own).name}
+        assert {parse_call(method).name for method in more} <= {row.name for row in card.rows}
+
+
+def test_metrics_of_a_sweep_are_computed_of_the_rows_of_their_part() -> None:
+    one = SECTION["parts"][0]
+    sweep = {"method": ["rap(routing=paper)"], "metrics": {"q": ["energy"]}}
+    card = parsed(SECTION | {"parts": [one, {**one, "name": "q"}], "sweep": sweep}).tables["b"]
+    first, second = read_parts(card.sweep_run, {}).values()
+    assert (first.method, first.metric) == (("rap(routing=paper)",), ("outside_inside",))
+    assert (second.method, second.metric) == (("rap", "rap(routing=paper)"), ("outside_inside", "energy"))
 
 
 @pytest.mark.parametrize("name", exhibits())
 def test_every_run_names_methods_and_metrics_that_exist(name: str) -> None:
     found = exhibit(name)
-    for config in (found.run, found.sweep_run) if isinstance(found, Table) else (found.run,):
+    for config in (found.run, found.sweep_run) if isinstance(found, Table) and found.sweep else (found.run,):
         for spec in read_parts(config, {}).values():
             for catalogue, calls in ((METHODS, spec.method), (METRICS, spec.metric)):
                 for call in calls:
@@ -174,6 +234,8 @@ def test_a_figure_takes_no_option_that_it_has_not() -> None:
         ({"rows": SECTION["rows"] * 2}, "two rows named 'rap'"),
         ({"rows": [{"name": "rap", "title": "RAP", "method": "gradient"}]}, "row 'rap' runs another method, gradient"),
         ({"columns": [{**SECTION["columns"][0], "part": "q"}]}, "column 'all' is of part 'q': "),
+        ({"against": "rapp"}, "against speaks of row 'rapp': did you mean rap?"),
+        ({"sweep": {"metrics": {"q": ["energy"]}}}, "the sweep speaks of part 'q': "),
         ({"colums": []}, "card a/b: colums: "),
         ({"columns": [{**SECTION["columns"][0], "published": {"rap": "much"}}]}, "card a/b: columns.0.published.rap: "),
         ({"title": None}, "card a/b: title: "),
