@@ -157,6 +157,7 @@ def with_package(tmp_path: Path) -> Callable[[str], str]:
     return run
 
 
+@pytest.mark.slow
 def test_installed_packages_add_methods_and_take_none_away(with_package: Callable[..., str]) -> None:
     code = """
 import torch, rapbench

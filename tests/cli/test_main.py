@@ -52,6 +52,7 @@ def test_a_full_disk_is_one_line() -> None:
     assert done.stderr == "rapbench: [Errno 28] No space left on device\n"
 
 
+@pytest.mark.slow
 def test_a_terminal_that_lacks_a_character_shows_its_number() -> None:
     done = ended("list", "lrp_z_beta", PYTHONIOENCODING="latin-1")
     assert (done.returncode, done.stderr) == (0, "")

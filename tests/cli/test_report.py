@@ -95,6 +95,7 @@ def of_metric(name: str, form: str) -> bool:
     return bool(re.match(rf"(outside_inside|segmentation|perturbation|guards)\b.*{form}$", name))
 
 
+@pytest.mark.slow
 def test_its_files_are_what_a_terminal_prints(rapbench: Command, runs: Path) -> None:
     rapbench("report", "--out", str(runs), "--no-gallery")
     files = files_of(page_of(runs))
@@ -126,6 +127,7 @@ def test_its_command_finds_the_rows(rapbench: Command, runs: Path) -> None:
     assert "nothing to compute" in again.out
 
 
+@pytest.mark.slow
 def test_saved_maps_are_shown_instead_of_computed_again_and_give_the_same_bytes(
     rapbench: Command, rows: Path, runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,6 +168,7 @@ def test_a_gallery_that_cannot_be_is_a_line_and_the_rest_is_there(
     assert len(page.of("table")) > 3
 
 
+@pytest.mark.slow
 def test_maps_of_other_weights_are_never_shown(rapbench: Command, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import doubles
     import torch

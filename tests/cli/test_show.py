@@ -134,6 +134,7 @@ def test_the_class_can_be_chosen_by_name_or_index(rapbench_show: Show, drawn: li
     assert not np.array_equal(drawn[0].maps["RAP"], maps[0])
 
 
+@pytest.mark.slow
 def test_the_layers_of_propagating_methods_are_drawn_from_the_input_on(rapbench_show: Show, drawn: list[Row]) -> None:
     rapbench_show("scenes:12", "--layers", "--method", "rap,lrp_a2b1")
     assert [row.name for row in drawn] == ["RAP", "LRP α2β1"]
@@ -165,6 +166,7 @@ def test_layers_of_other_methods_are_refused(rapbench_show: Show, options: list[
         rapbench_show("scenes:12", "--layers", *options)
 
 
+@pytest.mark.slow
 def test_another_backend_draws_its_own_map(rapbench_show: Show, drawn: list[Row]) -> None:
     pytest.importorskip("zennit")
     rapbench_show("scenes:12", "--method", "lrp_epsilon", "--backend", "zennit")

@@ -107,6 +107,7 @@ def test_objects_cover_four_to_thirty_percent_of_the_image(drawn):
     assert 0.13 < share.mean() < 0.20
 
 
+@pytest.mark.slow
 def test_every_class_occurs_about_equally_often(drawn):
     counts = np.bincount(drawn[2], minlength=12)
     assert len(CLASSES) == len(set(CLASSES)) == len(counts) == 12

@@ -98,6 +98,7 @@ def test_stages_are_timed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("readers", [0, 1])
+@pytest.mark.slow
 def test_readers_change_no_number(tmp_path: Path, readers: int) -> None:
     options = {"dataset": "doubles:Squares", "model": "doubles:tiny", "weights": "random", "readers": readers}
     experiment = prepare(RunSpec.read(None, {**options, "method": "gradient", "out": tmp_path, "limit": 3}))

@@ -113,6 +113,7 @@ def test_groups_are_the_maximal_cliques_and_letters_tell_exactly_the_pairs(seed:
 
 
 @pytest.mark.parametrize("methods", [2, 4])
+@pytest.mark.slow
 def test_equal_methods_are_told_apart_in_at_most_one_of_twenty_experiments(methods: int) -> None:
     """Images differ in how hard they are, and equal methods differ by noise alone."""
     rng, simulations = np.random.default_rng(5), 300

@@ -46,6 +46,7 @@ def test_positions_count_in_the_order_of_the_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("readers", [0, 2])
+@pytest.mark.slow
 def test_a_strict_run_stops_at_an_image_that_cannot_be_read(tmp_path: Path, readers: int) -> None:
     experiment = squares(tmp_path, "unreadable_every=5", strict=True, readers=readers)
     with pytest.raises(BadData, match=r"square-1\.png"):

@@ -77,6 +77,7 @@ def test_a_torn_selection_is_made_again(hard) -> None:
     assert selected(hard(limit=5), lambda count: None)[0].order == first.order
 
 
+@pytest.mark.slow
 def test_an_image_that_could_not_be_read_is_selected_once_it_can(
     prepared, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -78,6 +78,7 @@ def test_the_label_is_explained_and_the_predicted_class_stays_known(prepared: Ca
     assert (guards[~right]["logit"] < others[~right]["logit"]).all()
 
 
+@pytest.mark.slow
 def test_images_without_a_label_are_skipped_with_a_reason_and_not_tried_again(
     prepared: Callable[..., Experiment],
 ) -> None:
@@ -103,6 +104,7 @@ def test_one_class_is_explained_for_all_images_by_index_or_name(prepared: Callab
     assert "target" not in summary(prepared())
 
 
+@pytest.mark.slow
 def test_tables_say_which_class_is_explained(prepared: Callable[..., Experiment]) -> None:
     for target, told in (("label", "target label"), ("2", "target 2")):
         experiment = prepared(target=target)
@@ -117,6 +119,7 @@ def test_tables_say_which_class_is_explained(prepared: Callable[..., Experiment]
     assert "target" not in text(collected(usual, Store(usual.spec.out)))
 
 
+@pytest.mark.slow
 def test_which_images_are_correct_does_not_depend_on_the_class_explained(prepared: Callable[..., Experiment]) -> None:
     orders, scans = zip(
         *(
@@ -131,6 +134,7 @@ def test_which_images_are_correct_does_not_depend_on_the_class_explained(prepare
     assert [experiment.target for experiment in orders] == ["label", "predicted", "0"]
 
 
+@pytest.mark.slow
 def test_maps_of_other_classes_are_saved_apart(prepared: Callable[..., Experiment], tmp_path: Path) -> None:
     files = [
         experiment.map_file(experiment.methods[0], "a")

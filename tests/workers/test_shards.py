@@ -121,6 +121,7 @@ def test_many_workers_in_any_order_end_with_the_bytes_of_one(
     assert tables(many) == tables(one)
 
 
+@pytest.mark.slow
 def test_a_shard_done_is_found_done(prepared: Callable[..., Experiment]) -> None:
     experiment = prepared()
     store = Store(experiment.spec.out)
@@ -181,6 +182,7 @@ class Moody:
         return x
 
 
+@pytest.mark.slow
 def test_a_task_that_fails_is_recorded_and_the_others_are_done(
     prepared: Callable[..., Experiment], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -211,6 +213,7 @@ def test_rows_of_other_versions_are_not_added_to_unless_allowed(
     assert prepared(allow_mixed=True).pending(Store(first.spec.out))
 
 
+@pytest.mark.slow
 def test_the_plan_tells_what_is_done(prepared: Callable[..., Experiment]) -> None:
     experiment = prepared()
     store = Store(experiment.spec.out)
