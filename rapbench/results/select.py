@@ -82,7 +82,10 @@ class Filter:
             return True
         asked, held = parse_call(self.dataset), cell.identity.dataset
         given = asked.parameters.items()
-        return held.name == asked.name and all(str(held.parameters.get(key)) == text for key, text in given)
+        return held.name == asked.name and all(
+            str(held.parameters[key]) == text if key in held.parameters else Path(text).expanduser().exists()
+            for key, text in given  # images count by their fingerprint: where they lie is not held
+        )
 
     def __str__(self) -> str:
         """What is asked for, as options of a command; empty where nothing is."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from stored import cell
 
@@ -84,3 +86,10 @@ def test_cells_of_one_setting_are_together_whatever_their_method_and_metric() ->
     cells = [cell("rap"), cell("rap", seed=1), cell("gradient", metric="guards")]
     found = of_one_setting(cells, lambda own: own)
     assert [[own.method for own in some] for some in found] == [["rap", "gradient"], ["rap"]]
+
+
+def test_where_images_lie_is_not_held_and_any_folder_that_is_there_will_do(tmp_path: Path) -> None:
+    chosen = cell("rap", dataset="folder", parameters={"masks": "file"})
+    assert Filter(dataset=f"folder(path={tmp_path})").admits(chosen)
+    assert not Filter(dataset=f"folder(path={tmp_path / 'none'})").admits(chosen)
+    assert not Filter(dataset="folder(preprocess=crop)").admits(chosen)
