@@ -83,7 +83,7 @@ def test_the_source_of_a_file_is_its_text_and_that_beside_it_wherever_they_lie(
     [
         (None, "mine.py:build", DataMissing, r"no file .*mine\.py"),
         ("def build(:\n", "mine.py:build", BadConfig, r"SyntaxError: invalid syntax \(mine\.py, line 1\)"),
-        ("\x00\x01", "mine.py:build", BadConfig, "SyntaxError: source code .*null bytes"),
+        ("\x00\x01", "mine.py:build", BadConfig, "(Syntax|Value)Error: source code .*null bytes"),
         ("import absent_module\n", "mine.py:build", UnknownName, "No module named 'absent_module'"),
         ("import sys\nsys.exit('usage')\n", "mine.py:build", BadConfig, "SystemExit: usage"),
         ("from .beside_it import VALUE\n", "mine.py:build", BadConfig, "relative import with no known parent package"),

@@ -37,7 +37,11 @@ FEW = {
 
 def network(family: str) -> nn.Module:
     options = {"init_weights": True, "aux_logits": True} if family in {"googlenet", "inception_v3"} else {}
-    return get_model(family, weights=None, **options).eval()
+    net: nn.Module = get_model(family, weights=None, **options)
+    for parameter in net.parameters():
+        if not parameter.any():  # as the head of torchvision's ViT, whose relevance would be 0
+            nn.init.normal_(parameter, std=0.02)
+    return net.eval()
 
 
 def pictures(side: int) -> Tensor:

@@ -12,6 +12,10 @@ from PIL import Image
 
 from rapbench.core.errors import BadConfig
 from rapbench.datasets.grid import Grid
+from rapbench.results.store import Store
+from rapbench.run.resolve import prepare
+from rapbench.run.spec import RunSpec
+from rapbench.workers.shards import Shard, work
 
 Run = Callable[..., tuple[list[dict[str, Any]], int]]
 COLOURS = {"0": (255, 0, 0), "1": (0, 255, 0), "2": (0, 0, 255), "3": (255, 255, 0), "4": (0, 255, 255)}
@@ -35,12 +39,12 @@ def build():
 """
 
 
-@pytest.fixture
-def given(tmp_path: Path) -> dict[str, object]:
-    """Two pictures of one colour for each of five classes, of which the network knows four."""
+@pytest.fixture(params=[2])
+def given(tmp_path: Path, request: pytest.FixtureRequest) -> dict[str, object]:
+    """Some pictures of one colour for each of five classes, of which the network knows four."""
     for label, colour in COLOURS.items():
         (tmp_path / "pictures" / label).mkdir(parents=True)
-        for n in range(2):
+        for n in range(request.param):
             Image.new("RGB", (40, 30), colour).save(tmp_path / f"pictures/{label}/{n}.png")
     (tmp_path / "net.py").write_text(NETWORK)
     return {"model": f"{tmp_path / 'net.py'}:build", "dataset": f"grid(path={tmp_path / 'pictures'}, n=2)"}
@@ -65,3 +69,24 @@ def test_relevance_lies_in_the_cell_that_the_class_is_seen_in_and_uniform_releva
 def test_a_network_that_takes_its_usual_input_alone_is_told_in_a_line(run: Run, given: dict[str, object]) -> None:
     with pytest.raises(BadConfig, match=r"tiny takes images of 224 pixels a side alone, and these have 448"):
         run(**{**given, "model": "doubles:tiny"}, method="gradient", metric="grid_pointing")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("given", [30], indirect=True)
+def test_two_workers_end_with_the_bytes_of_one(given: dict[str, object], tmp_path: Path) -> None:
+    options = {
+        **given,
+        "weights": "auto",
+        "method": "input_gradient,random",
+        "metric": "grid_pointing",
+        "device": "cpu",
+    }
+    stored = []
+    for order in (["0/1"], ["1/2", "0/2"]):
+        experiment = prepare(RunSpec.read(None, {**options, "out": tmp_path / "".join(order).replace("/", "")}))
+        store = Store(experiment.spec.out)
+        for shard in order:
+            work([experiment], Shard.parse(shard), store, lambda _: None)
+        stored.append({p.relative_to(store.root): p.read_bytes() for p in store.root.glob("*/*.parquet")})
+    assert stored[0] == stored[1]
+    assert len(stored[0]) == 2 * 2 * 2, "two methods, two metrics, two blocks of grids"

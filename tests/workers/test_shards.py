@@ -92,7 +92,7 @@ def test_the_shards_are_all_the_tasks_each_once(prepared: Callable[..., Experime
     [
         pytest.param(name, marks=() if name == "outside_inside" else pytest.mark.slow)
         for name in METRICS
-        if name != "guards"  # which are in every run
+        if name not in {"guards", "grid_pointing"}  # which are in every run; and of grids, see tests/run/test_grid.py
     ],
 )
 def test_many_workers_in_any_order_end_with_the_bytes_of_one(
