@@ -136,13 +136,16 @@ class LRP:
     def arithmetic(self, graph: Graph) -> Arithmetic:
         """More than float32 where sums that may cancel divide relevance that does not vanish with them.
 
-        Sums of the forward pass are additions and batch norms by their rule; those of the backward pass are the
-        denominators of α-β with the whole bias, and what β leaves behind batch norms by their rule.
+        Sums of the forward pass are batch norms by their rule and additions: for w² and flat all, for α-β those that
+        normalisations follow, which pass on relevance that is no smaller where a sum is. Those of the backward pass are
+        the denominators of α-β with the whole bias, and what β leaves behind batch norms by their rule.
         """
         rule, scaled = self.convolution_rule(), self.batch_norm == "rule" and graph.has(BatchNorm)
         if isinstance(rule, AlphaBeta):
             whole_bias = rule.bias == "innvestigate" and (rule.beta or graph.has(BatchNorm) or graph.has(Add))
-            return "fp64" if whole_bias or (scaled and rule.beta) else "fp32"
+            if whole_bias or (scaled and rule.beta):
+                return "fp64"
+            return "fp64-forward" if graph.has(Norm) and graph.has(Add) else "fp32"
         return "fp64-forward" if isinstance(rule, Flat | WSquare) and (scaled or graph.has(Add)) else "fp32"
 
     def total(self, logits: Callable[[Tensor], Tensor], x: Tensor, target: Tensor) -> Tensor | None:

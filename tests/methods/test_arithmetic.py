@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import pytest
@@ -47,6 +48,11 @@ def test_denominators_that_cancel_on_the_way_back_want_float64(method: str, expe
     assert of(method, "bottleneck") == expected
 
 
+@pytest.mark.parametrize("method", ["lrp_a1b0", "lrp_a2b1", "lrp_z_plus", "lrp_w_square", "lrp_flat"])
+def test_sums_that_a_normalisation_follows_take_a_float64_forward_pass(method: str) -> None:
+    assert of(method, "transformer") == "fp64-forward"
+
+
 def test_without_batch_norms_and_additions_only_differences_of_parts_want_float64() -> None:
     assert of("lrp_a1b0(bias=innvestigate)", "vgg") == "fp32"
     assert of("lrp_a2b1(bias=innvestigate)", "vgg") == "fp64"
@@ -57,10 +63,17 @@ def l1(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).abs().sum() / expected.abs().sum())
 
 
+PROPAGATING = [name for name in METHODS if name.startswith(("rap", "lrp"))] + ["lrp_a2b1(bias=innvestigate)"]
+ON_TRANSFORMERS = ["attn_lrp", "cp_lrp", *(name for name in PROPAGATING if name.startswith("lrp"))]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["vgg", "bottleneck", "basic_block", "depthwise", "dense"])
 @pytest.mark.parametrize(
-    "name", [name for name in METHODS if name.startswith(("rap", "lrp"))] + ["lrp_a2b1(bias=innvestigate)"]
+    ("name", "kind"),
+    [
+        *product(PROPAGATING, ["vgg", "bottleneck", "basic_block", "depthwise", "dense"]),
+        *product(ON_TRANSFORMERS, ["transformer"]),
+    ],
 )
 def test_no_map_is_further_from_float64_than_rounding(name: str, kind: str) -> None:
     method: Any = METHODS.build(parse_call(name))
@@ -71,7 +84,7 @@ def test_no_map_is_further_from_float64_than_rounding(name: str, kind: str) -> N
     graph = trace(single, x)
     found = explained(method, graph, x, CLASSES, seeds=CLASSES, arithmetic=wanted(method, graph))
     # ε decides by the sign of sums that may be of its own size
-    assert l1(found, expected) < (5e-4 if name == "lrp_epsilon" else 2e-5)
+    assert l1(found, expected) < (5e-4 if name in {"lrp_epsilon", "lrp_epsilon_gamma_box"} else 2e-5)
 
 
 def residual() -> tuple[nn.Module, Tensor, Tensor]:
