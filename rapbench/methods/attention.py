@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import isqrt
 from typing import Any, ClassVar
 
 import torch
@@ -42,6 +41,7 @@ from rapbench.relprop.layers import (
 )
 from rapbench.relprop.propagation import relevance_at
 from rapbench.relprop.rules import AlphaBeta, Balanced, Halve, Pass, Proportional, Route, Uniform
+from rapbench.relprop.tokens import Tokens, marks, tokens
 from rapbench.relprop.tracing.closeness import is_close
 
 
@@ -52,7 +52,7 @@ class Attention:
         graph: the network.
         values: of all its layers.
         positions: of the blocks' attention in the graph, in order.
-        patches: rows and columns of patches.
+        patches: which tokens are patches, and of which place.
         title: of the method, for messages.
     """
 
@@ -63,8 +63,7 @@ class Attention:
             raise UnsupportedLayer(f"{title} looks at attention, and the network has none")
         for layer in self._products():
             self._check(layer)
-        tokens = self[-1].shape[-1]
-        self.patches = _grid(tokens, x.shape[2] / x.shape[3])
+        self.patches = self._patches()
 
     def __getitem__(self, block: int) -> Tensor:
         """A_l, (N, heads, T, T)."""
@@ -93,10 +92,12 @@ class Attention:
         values = ((n, self.values[n]) for n in self.graph.waists())
         return [n for n, value in values if isinstance(value, Tensor) and value.dim() == 3 and value.shape[1] == tokens]
 
-    @property
-    def others(self) -> int:
-        """How many tokens are no patches."""
-        return int(self[-1].shape[-1]) - self.patches[0] * self.patches[1]
+    @torch.no_grad()
+    def _patches(self) -> Tokens:
+        found = tokens(marks(self.graph, self.values)[self._waists(self[-1].shape[-1])[-1]])
+        if found is None:
+            raise UnsupportedLayer(f"{self.title} needs a token a patch, and nothing tells which token has which place")
+        return found
 
     def outputs(self) -> list[int]:
         """Position of every block's output (N, T, D): the last sum before the next block's attention."""
@@ -115,36 +116,26 @@ class Attention:
             UnsupportedLayer: there is none: the logits are read off the patches.
         """
         position = self._waists(tokens.shape[-1])[-1]
-        only = self.values[position].clone()
-        only[:, max(self.others, 0) :] = 0
-        logits = self.graph.continued(self.values, position, only)
-        if not self.others or logits is None or not is_close(logits, self.values[self.graph.output]):
+        others = self.values[position].index_fill(1, self.patches.order, 0)
+        logits = self.graph.continued(self.values, position, others)
+        if 0 in self.patches.order or logits is None or not is_close(logits, self.values[self.graph.output]):
             raise UnsupportedLayer(f"{self.title} needs a class token, and the logits are read off the patches")
         return tokens[:, 0]
 
     def map(self, row: Tensor) -> Tensor:
         """What tokens (N, T) have, as relevance (N, C, H, W): enlarged bilinearly, shared evenly by channels."""
-        cam = row[:, self.others :].view(len(row), 1, *self.patches)
-        return enlarged(cam.detach(), self.x) / self.x.shape[1]
+        cam = self.patches.maps(row.detach().unsqueeze(2))
+        return enlarged(cam, self.x) / self.x.shape[1]
 
     @torch.enable_grad()
-    def score(self, target: Tensor) -> Tensor:
-        """The sum of the logits of the target (N,)."""
-        return _score(self.values[self.graph.output], target)
-
-    def gradients(self, target: Tensor) -> tuple[Tensor, ...]:
-        """∂f_target/∂A_l of every block."""
-        return torch.autograd.grad(self.score(target), list(self))
+    def gradients(self, target: Tensor, first: int = 0) -> tuple[Tensor, ...]:
+        """∂f_target/∂A_l of the blocks from one on."""
+        return torch.autograd.grad(_score(self.values[self.graph.output], target), list(self)[first:])
 
 
 def _score(logits: Tensor, target: Tensor) -> Tensor:
+    """The sum of the logits of the target (N,)."""
     return logits.gather(1, target.unsqueeze(1)).sum()
-
-
-def _grid(tokens: int, aspect: float) -> tuple[int, int]:
-    """The most rows and columns of patches of an image of that aspect, height to width."""
-    columns = next(w for w in range(isqrt(int(tokens / aspect)) + 1, 0, -1) if round(w * aspect) * w <= tokens)
-    return round(columns * aspect), columns
 
 
 def attention(model: nn.Module, x: Tensor, title: str) -> Attention:
@@ -228,7 +219,7 @@ class AttentionGradCam:
             logits = found.graph.continued(found.values, found.positions[-1], last)
             assert logits is not None
             (gradient,) = torch.autograd.grad(_score(logits, target), [last])
-        weights = gradient[:, :, 0, found.others :].mean(2)[..., None, None]
+        weights = gradient[:, :, 0].index_select(2, found.patches.order).mean(2)[..., None, None]
         return found.map(found.class_row((weights * last.detach()).mean(1).relu()))
 
 
@@ -281,7 +272,7 @@ class CheferLRP:
     def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
         found = differentiable(model, x, self.title)
         positions = found.positions[min(self.first_block, len(found.positions)) - 1 :]
-        gradients = torch.autograd.grad(found.score(target), [found.values[n] for n in positions])
+        gradients = found.gradients(target, -len(positions))
         relevance = relevance_at(found.graph, CHEFER.rules(found.graph, self.title), found.values, target, positions)
         pairs = zip(gradients, relevance, strict=True)
         matrices = [(gradient * r).relu().mean(1) + _identity_like(r) for gradient, r in pairs]

@@ -312,6 +312,28 @@ def test_attention_within_windows_is_refused_with_its_shape(name: str) -> None:
         explained(name, Windows().double().eval())
 
 
+class Prefixed(nn.Module):
+    """Attention over a class token, four others and 2 x 2 patches: as many tokens as 3 x 3 patches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.prefix, self.fc = nn.Conv2d(3, 8, 16, 16), nn.Parameter(torch.randn(1, 5, 8)), nn.Linear(8, 5)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.cat([self.prefix.expand(len(x), -1, -1), self.conv(x).flatten(2).transpose(1, 2)], 1)
+        return self.fc((x + self.attention(x, x, x)[0])[:, 0])
+
+
+def test_patches_are_the_tokens_that_hold_a_place_not_as_many_as_make_a_square() -> None:
+    net = Prefixed().double().eval()
+    x = torch.cat([net.prefix.expand(2, -1, -1), net.conv(images(2)).flatten(2).transpose(1, 2)], 1)
+    row = net.attention(x, x, x)[1][:, 0, 5:].detach()
+    cam = functional.interpolate(row.view(2, 1, 2, 2), (32, 32), mode="bilinear", align_corners=False)
+    assert relative(explained("raw_attention", net), cam.expand(-1, 3, -1, -1) / 3) < 1e-12
+
+
 Call = Callable[[Tensor, Tensor, Tensor], Tensor]
 MASK = torch.ones(16, 16, dtype=torch.bool).tril()
 CALLS: dict[str, Call] = {
