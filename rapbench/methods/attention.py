@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from rapbench.core.errors import UnsupportedLayer
+from rapbench.core.errors import BadConfig, UnsupportedLayer
 from rapbench.core.ranges import Count
 from rapbench.methods.cam import enlarged
 from rapbench.relprop.composites import Composite
@@ -127,10 +127,20 @@ class Attention:
         cam = self.patches.maps(row.detach().unsqueeze(2))
         return enlarged(cam, self.x) / self.x.shape[1]
 
+    def since(self, block: int) -> list[int]:
+        """Positions of the attention of a block, counted from 1, and of those behind it.
+
+        Raises:
+            BadConfig: there are fewer blocks.
+        """
+        if block > len(self.positions):
+            raise BadConfig(f"{self.title}: first_block={block}, and the network has {len(self.positions)}")
+        return self.positions[block - 1 :]
+
     @torch.enable_grad()
-    def gradients(self, target: Tensor, first: int = 0) -> tuple[Tensor, ...]:
-        """∂f_target/∂A_l of the blocks from one on."""
-        return torch.autograd.grad(_score(self.values[self.graph.output], target), list(self)[first:])
+    def gradients(self, target: Tensor, positions: list[int]) -> tuple[Tensor, ...]:
+        """∂f_target/∂A_l at these positions."""
+        return torch.autograd.grad(_score(self.values[self.graph.output], target), [self.values[n] for n in positions])
 
 
 def _score(logits: Tensor, target: Tensor) -> Tensor:
@@ -193,13 +203,9 @@ class AttentionRollout:
 
     def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
         found = attention(model, x, self.title)
-        matrices = [(a.mean(1) + _identity_like(a)) / 2 for a in _blocks(found, self.first_block)]
+        blocks = (found.values[n] for n in found.since(self.first_block))
+        matrices = [(a.mean(1) + _identity_like(a)) / 2 for a in blocks]
         return found.map(found.class_row(rollout(matrices)))
-
-
-def _blocks(found: Attention, first: int) -> list[Tensor]:
-    """The attention of a block and those behind it; of the last where there are fewer."""
-    return list(found)[min(first, len(found.positions)) - 1 :]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,7 +241,7 @@ class CheferAttention:
 
     def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
         found = differentiable(model, x, self.title)
-        pairs = zip(found, found.gradients(target), strict=True)
+        pairs = zip(found, found.gradients(target, found.positions), strict=True)
         matrices = [(a.detach() * gradient).relu().mean(1) + _identity_like(a) for a, gradient in pairs]
         return found.map(found.class_row(rollout(matrices)))
 
@@ -271,8 +277,8 @@ class CheferLRP:
 
     def __call__(self, model: nn.Module, x: Tensor, target: Tensor, *, seeds: Tensor) -> Tensor:
         found = differentiable(model, x, self.title)
-        positions = found.positions[min(self.first_block, len(found.positions)) - 1 :]
-        gradients = found.gradients(target, -len(positions))
+        positions = found.since(self.first_block)
+        gradients = found.gradients(target, positions)
         relevance = relevance_at(found.graph, CHEFER.rules(found.graph, self.title), found.values, target, positions)
         pairs = zip(gradients, relevance, strict=True)
         matrices = [(gradient * r).relu().mean(1) + _identity_like(r) for gradient, r in pairs]

@@ -208,7 +208,8 @@ class _Split(LRP):
 
     Attributes:
         one_sided: what a unit whose contributions have one sign hands on, see `AlphaBeta`: 'equation' follows Bach et
-            al. 2015 to the letter, and sums may miss the logit by a factor of 5; 'whole' conserves relevance.
+            al. 2015 to the letter, and sums may miss the logit by a factor of 5; 'whole' conserves relevance, but for
+            what reaches constants beside an image's values, such as a class token.
     """
 
     one_sided: OneSided = "equation"

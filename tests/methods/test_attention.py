@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 import torch
 from networks import ATTENTION, images, network, relative
@@ -11,11 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rapbench.core.catalogue import parse_call
-from rapbench.core.errors import UnsupportedLayer
+from rapbench.core.errors import BadConfig, UnsupportedLayer
 from rapbench.methods import METHODS
-from rapbench.relprop.graph import Graph
-from rapbench.relprop.layers import Attended
-from rapbench.relprop.tracing.trace import trace
 
 TARGET, SEEDS = torch.tensor([1, 3]), torch.zeros(2)
 TOKENS, HEADS, BLOCKS = 17, 2, 2
@@ -334,63 +329,7 @@ def test_patches_are_the_tokens_that_hold_a_place_not_as_many_as_make_a_square()
     assert relative(explained("raw_attention", net), cam.expand(-1, 3, -1, -1) / 3) < 1e-12
 
 
-Call = Callable[[Tensor, Tensor, Tensor], Tensor]
-MASK = torch.ones(16, 16, dtype=torch.bool).tril()
-CALLS: dict[str, Call] = {
-    "scaled dot product": functional.scaled_dot_product_attention,
-    "with a scale": lambda q, k, v: functional.scaled_dot_product_attention(q, k, v, scale=0.3),
-    "causal": lambda q, k, v: functional.scaled_dot_product_attention(q, k, v, is_causal=True),
-    "with a mask": lambda q, k, v: functional.scaled_dot_product_attention(q, k, v, attn_mask=MASK),
-    "with a bias": lambda q, k, v: functional.scaled_dot_product_attention(q, k, v, MASK.double()),
-    "by hand": lambda q, k, v: (q @ k.transpose(-2, -1) / 2).softmax(-1) @ v,
-    "masked by hand": lambda q, k, v: (q @ k.mT).masked_fill(~MASK, -torch.inf).softmax(-1) @ v,
-    "by sums of indices": lambda q, k, v: torch.einsum(
-        "bhij,bhjd->bhid", torch.einsum("bhid,bhjd->bhij", q, k).softmax(-1), v
-    ),
-    "values first": lambda q, k, v: (v.mT @ (q @ k.mT).softmax(-1).mT).mT,
-    "of unit vectors": lambda q, k, v: (
-        (functional.normalize(q, dim=-1) @ functional.normalize(k, dim=-1).mT).softmax(-1) @ v
-    ),
-}
-
-
-class Attending(nn.Module):
-    """One head over 16 patches, called as given."""
-
-    def __init__(self, call: Call) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.call, self.conv, self.qkv, self.fc = call, nn.Conv2d(3, 8, 8, 8), nn.Linear(8, 24), nn.Linear(8, 5)
-
-    def forward(self, x: Tensor) -> Tensor:
-        q, k, v = self.qkv(self.conv(x).flatten(2).transpose(1, 2)).unsqueeze(1).chunk(3, -1)
-        return self.fc(self.call(q, k, v).mean((1, 2)))
-
-
-def attending(name: str) -> tuple[nn.Module, Graph]:
-    net = Attending(CALLS[name]).double().eval()
-    return net, trace(net, images(2))
-
-
-@pytest.mark.parametrize("name", CALLS)
-def test_attention_however_it_is_written_is_products_and_a_softmax(name: str) -> None:
-    net, graph = attending(name)
-    assert relative(graph(images(2)), net(images(2))) < 1e-12
-    (product,) = (layer for layer in graph.layers if isinstance(layer, Attended))
-    values = graph.values(images(2))
-    v, a = (values[n].mT if name == "values first" else values[n] for n in product.inputs)
-    assert relative(a.sum(-1), torch.ones(2, 1, 16).double()) < 1e-12
-    found = values[graph.layers.index(product)]
-    assert relative(found.mT if name == "values first" else found, a @ v) < 1e-12
-
-
-@pytest.mark.parametrize("name", CALLS)
-def test_values_take_all_relevance_where_attention_is_held_and_half_elsewhere(name: str) -> None:
-    net, _ = attending(name)
-    x = images(2).requires_grad_()
-    held, half = (explained(f"lrp_zero(gate={gate})", net) for gate in ("signal", "half"))
-    q, k, v = net.qkv(net.conv(x).flatten(2).transpose(1, 2)).unsqueeze(1).chunk(3, -1)
-    (gradient,) = torch.autograd.grad(score(net.fc(net.call(q.detach(), k.detach(), v).mean((1, 2)))), x)
-    assert relative(held, (x * gradient).detach()) < 1e-9
-    assert relative(half, held) > 1e-3
-    assert half.isfinite().all()
+@pytest.mark.parametrize("name", ["attention_rollout", "chefer_lrp"])
+def test_a_block_that_the_network_has_not_is_refused(name: str) -> None:
+    with pytest.raises(BadConfig, match="first_block=3, and the network has 2"):
+        explained(f"{name}(first_block=3)")
