@@ -30,6 +30,9 @@ CALLS: dict[str, Call] = {
     "causal": lambda q, k, v: functional.scaled_dot_product_attention(q, k, v, is_causal=True),
     "with a mask": lambda q, k, v: functional.scaled_dot_product_attention(q, k, v, attn_mask=MASK),
     "with a bias": lambda q, k, v: functional.scaled_dot_product_attention(q, k, v, MASK.double()),
+    "with a bias of minus infinity": lambda q, k, v: functional.scaled_dot_product_attention(
+        q, k, v, torch.zeros(16, 16).double().masked_fill(~MASK, -torch.inf)
+    ),
     "by hand": lambda q, k, v: (q @ k.transpose(-2, -1) / 2).softmax(-1) @ v,
     "masked by hand": lambda q, k, v: (q @ k.mT).masked_fill(~MASK, -torch.inf).softmax(-1) @ v,
     "by sums of indices": lambda q, k, v: torch.einsum(
@@ -138,3 +141,18 @@ def test_constants_that_are_written_into_are_constants_still() -> None:
             return functional.linear(self.conv(x).flatten(1), self.weight, bias)
 
     assert LRPEpsilon()(Written().double().eval(), images(2), TARGET, seeds=SEEDS).any()
+
+
+def test_true_in_a_mask_of_multi_head_attention_is_what_must_not_be_attended_to() -> None:
+    layer, x = nn.MultiheadAttention(8, 2).double(), torch.randn(16, 2, 8).double()
+    weights = (layer.in_proj_weight, layer.in_proj_bias, None, None, False, 0.0, layer.out_proj.weight, None)
+    call = (x, x, x, 8, 2, *weights)
+    expected, _ = functional.multi_head_attention_forward(*call, training=False, attn_mask=~MASK)
+    with InSteps():
+        found, _ = functional.multi_head_attention_forward(*call, training=False, attn_mask=~MASK)
+    assert relative(found, expected) < 1e-12
+
+
+def test_a_vector_of_zeros_has_no_direction() -> None:
+    with InSteps():
+        assert not functional.normalize(torch.zeros(2, 3)).any()
