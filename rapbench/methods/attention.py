@@ -1,7 +1,7 @@
 """Maps of vision transformers from what their tokens attend to.
 
-A_l is the attention (N, heads, T, T) of block l over T tokens: the class token, others without a place in the image if
-there are any, then one a patch. A map is the class token's row of some (T, T), its patches enlarged bilinearly.
+A_l is the attention (N, heads, T, T) of block l over T tokens: one a patch, the class token, and others that have no
+place in the image if there are any. A map is the class token's row of some (T, T), its patches enlarged bilinearly.
 """
 
 from __future__ import annotations
@@ -110,17 +110,18 @@ class Attention:
 
     @torch.no_grad()
     def class_row(self, tokens: Tensor) -> Tensor:
-        """The first row (N, T) of (N, T, T), where it is that of a class token.
+        """The row (..., T) of the class token, the first that is no patch, of (..., T, T).
 
         Raises:
             UnsupportedLayer: there is none: the logits are read off the patches.
         """
-        position = self._waists(tokens.shape[-1])[-1]
-        others = self.values[position].index_fill(1, self.patches.order, 0)
-        logits = self.graph.continued(self.values, position, others)
-        if 0 in self.patches.order or logits is None or not is_close(logits, self.values[self.graph.output]):
+        position, patches = self._waists(tokens.shape[-1])[-1], set(self.patches.order.tolist())
+        without = self.values[position].index_fill(1, self.patches.order, 0)
+        logits = self.graph.continued(self.values, position, without)
+        others = [n for n in range(tokens.shape[-1]) if n not in patches]
+        if not others or logits is None or not is_close(logits, self.values[self.graph.output]):
             raise UnsupportedLayer(f"{self.title} needs a class token, and the logits are read off the patches")
-        return tokens[:, 0]
+        return tokens[..., others[0], :]
 
     def map(self, row: Tensor) -> Tensor:
         """What tokens (N, T) have, as relevance (N, C, H, W): enlarged bilinearly, shared evenly by channels."""
@@ -225,8 +226,8 @@ class AttentionGradCam:
             logits = found.graph.continued(found.values, found.positions[-1], last)
             assert logits is not None
             (gradient,) = torch.autograd.grad(_score(logits, target), [last])
-        weights = gradient[:, :, 0].index_select(2, found.patches.order).mean(2)[..., None, None]
-        return found.map(found.class_row((weights * last.detach()).mean(1).relu()))
+        weights = found.class_row(gradient).index_select(2, found.patches.order).mean(2, keepdim=True)
+        return found.map((weights * found.class_row(last.detach())).mean(1).relu())
 
 
 @dataclass(frozen=True, kw_only=True)

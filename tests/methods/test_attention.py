@@ -308,25 +308,39 @@ def test_attention_within_windows_is_refused_with_its_shape(name: str) -> None:
 
 
 class Prefixed(nn.Module):
-    """Attention over a class token, four others and 2 x 2 patches: as many tokens as 3 x 3 patches."""
+    """Attention over a class token, four others and 2 x 2 patches, as many as 3 x 3; patches come last or first."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, last: bool) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.conv, self.prefix, self.fc = nn.Conv2d(3, 8, 16, 16), nn.Parameter(torch.randn(1, 5, 8)), nn.Linear(8, 5)
-        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.attention, self.last = nn.MultiheadAttention(8, 2, batch_first=True), last
+
+    def tokens(self, x: Tensor) -> Tensor:
+        both = [self.prefix.expand(len(x), -1, -1), self.conv(x).flatten(2).transpose(1, 2)]
+        return torch.cat(both if self.last else both[::-1], 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = torch.cat([self.prefix.expand(len(x), -1, -1), self.conv(x).flatten(2).transpose(1, 2)], 1)
-        return self.fc((x + self.attention(x, x, x)[0])[:, 0])
+        x = self.tokens(x)
+        return self.fc((x + self.attention(x, x, x)[0])[:, 0 if self.last else 4])
 
 
-def test_patches_are_the_tokens_that_hold_a_place_not_as_many_as_make_a_square() -> None:
-    net = Prefixed().double().eval()
-    x = torch.cat([net.prefix.expand(2, -1, -1), net.conv(images(2)).flatten(2).transpose(1, 2)], 1)
-    row = net.attention(x, x, x)[1][:, 0, 5:].detach()
+@pytest.mark.parametrize("last", [True, False])
+@pytest.mark.parametrize("name", ["raw_attention", "attention_grad_cam"])
+def test_patches_are_the_tokens_that_hold_a_place_not_as_many_as_make_a_square(name: str, *, last: bool) -> None:
+    net = Prefixed(last=last).double().eval()
+    x = net.tokens(images(2))
+    own, patches = (0, slice(5, 9)) if last else (4, slice(4))
+    a = net.attention(x, x, x, average_attn_weights=False)[1].detach().requires_grad_()
+    values = (
+        (x @ net.attention.in_proj_weight[16:].T + net.attention.in_proj_bias[16:]).unflatten(2, (2, 4)).transpose(1, 2)
+    )
+    mixed = net.attention.out_proj((a @ values).transpose(1, 2).flatten(2))
+    (gradient,) = torch.autograd.grad(score(net.fc((x + mixed)[:, own])), a)
+    weights = gradient[:, :, own, patches].mean(2, keepdim=True) if name == "attention_grad_cam" else 1
+    row = (weights * a[:, :, own, patches]).mean(1).relu()
     cam = functional.interpolate(row.view(2, 1, 2, 2), (32, 32), mode="bilinear", align_corners=False)
-    assert relative(explained("raw_attention", net), cam.expand(-1, 3, -1, -1) / 3) < 1e-12
+    assert relative(explained(name, net), cam.detach().expand(-1, 3, -1, -1) / 3) < 1e-12
 
 
 @pytest.mark.parametrize("name", ["attention_rollout", "chefer_lrp"])

@@ -327,3 +327,10 @@ def test_a_sum_over_an_index_that_the_constant_has_not_is_refused() -> None:
     model.fc = nn.Linear(6, 5).double()
     with pytest.raises(UnsupportedLayer, match="no rule for einsum"):
         LRPEpsilon()(model, small(), torch.tensor([0, 4]), seeds=SEEDS)
+
+
+def test_a_matrix_that_changes_with_the_number_of_images_is_no_constant() -> None:
+    model = net(lambda y, _: (y.permute(0, 2, 3, 1) @ (MATRIX * torch.ones(len(y)).sum())).permute(0, 3, 1, 2)[:, :5])
+    model.fc = nn.Linear(5, 5).double()
+    with pytest.raises(UnsupportedLayer):
+        LRPEpsilon()(model, small(), torch.tensor([0, 4]), seeds=SEEDS)

@@ -245,3 +245,21 @@ def test_parameters_out_of_range_are_refused() -> None:
         Epsilon(-1)
     with pytest.raises(ValueError, match="gamma"):
         Gamma(-1)
+
+
+class FromTheLeft(nn.Module):
+    """A constant matrix times the channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(5, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.einsum("oc,nchw->nohw", self.weight, x)
+
+
+@torch.no_grad()
+def test_the_flat_rule_counts_what_a_sum_over_an_index_reads() -> None:
+    seen = node(FromTheLeft().double(), torch.randn(2, 4, 3, 2, dtype=torch.float64), nonnegative=False)
+    r = torch.randn_like(seen.output)
+    assert relative(Flat()(seen, r)[0], r.sum(1, keepdim=True).expand(-1, 4, -1, -1) / 4) < 1e-12
