@@ -154,7 +154,7 @@ def _told_of_the_end(ended: list[Finished]) -> int:
     if failed and any(done.has_rows for done in ended):
         said(f"rapbench: failed: {failed}; the rows of the others are in {outs}")
     elif not failed:
-        said(f"rows are in {outs}: rapbench table --out {outs} prints them")
+        said(f"rows are in {outs}: rapbench table --out {outs} prints them, rapbench report --out {outs} shows a page")
     return 2 if failed else 0
 
 

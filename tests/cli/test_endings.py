@@ -82,7 +82,10 @@ def test_failures_are_part_of_the_document(run: Run) -> None:
 
 def test_a_run_says_where_its_rows_are_and_what_prints_them(run: Run) -> None:
     done = run("--method", "random", "--metric", "segmentation", "--out", "my rows")
-    assert done.err[-1] == "rows are in 'my rows': rapbench table --out 'my rows' prints them"
+    assert (
+        done.err[-1] == "rows are in 'my rows': rapbench table --out 'my rows' prints them, "
+        "rapbench report --out 'my rows' shows a page"
+    )
     again = run("--method", "random", "--metric", "segmentation", "--out", "my rows")
     assert "nothing to compute: all rows are in my rows" in again.out
 
