@@ -156,6 +156,24 @@ def test_tokens_that_are_mixed_as_channels_keep_their_places_by_residual_connect
     assert relative(explained(net, images(2)), by_hand(net, "norm", images(2), 4, 0)) < 1e-9
 
 
+class Narrowed(nn.Module):
+    """Tokens that convolutions over their sequence mix in fewer channels, with a residual connection around these."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches, self.norm, self.last = nn.Conv2d(3, 6, 8, 8), nn.LayerNorm(6), nn.Linear(6, 5)
+        self.mix = nn.Sequential(nn.Conv1d(6, 3, 3, padding=1), nn.ReLU(), nn.Conv1d(3, 6, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patches(x).flatten(2)
+        return self.last(self.norm((x + self.mix(x)).transpose(1, 2)).mean(1))
+
+
+def test_a_sum_holds_the_positions_that_one_of_its_terms_has() -> None:
+    net = seeded(Narrowed)
+    assert relative(explained(net, images(2)), by_hand(net, "norm", images(2), 4, 0)) < 1e-9
+
+
 NO_GRID: dict[str, Callable[[Tensor], Tensor]] = {
     "in part": lambda tokens: tokens[:, 1:],
     "twice": lambda tokens: torch.cat([tokens, tokens], 1),
