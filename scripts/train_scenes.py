@@ -32,8 +32,8 @@ MEAN = torch.tensor((0.485, 0.456, 0.406)).view(1, 3, 1, 1)
 STD = torch.tensor((0.229, 0.224, 0.225)).view(1, 3, 1, 1)
 STAGES = ((112, 0.65), (160, 0.85), (224, 1.00))
 """Side of the images, and the share of all steps after which the next side begins."""
-ONE_STAGE = ((224, 1.00),)
-BLOCKS = "encoder.layers"
+FULL_SIZE = ((224, 1.00),)
+"""The stages of a training that goes on from weights."""
 
 
 def rendered(index: int, stream: str) -> tuple[NDArray[np.uint8], int]:
@@ -137,7 +137,8 @@ def optimizers(net: nn.Module, lr: float) -> list[torch.optim.Optimizer]:
     """
     if not isinstance(net, VisionTransformer):
         return [torch.optim.AdamW(net.parameters(), lr=lr, weight_decay=0.02)]
-    matrices = {name: weight for name, weight in net.encoder.layers.named_parameters(prefix=BLOCKS) if weight.ndim == 2}
+    blocks = net.encoder.layers.named_parameters(prefix="encoder.layers")
+    matrices = {name: weight for name, weight in blocks if weight.ndim == 2}
     others = [weight for name, weight in net.named_parameters() if name not in matrices]
     muon = torch.optim.Muon(matrices.values(), lr=lr, weight_decay=0.02, adjust_lr_fn="match_rms_adamw")
     return [torch.optim.AdamW(others, lr=lr, weight_decay=0.02), muon]
@@ -149,11 +150,12 @@ def train(net: nn.Module, pixels: NDArray[np.uint8], labels: NDArray[np.int64], 
     cycles = [
         torch.optim.lr_scheduler.OneCycleLR(each, args.lr, total_steps=args.steps, pct_start=0.1) for each in updates
     ]
+    stages = args.stages or (FULL_SIZE if args.start else STAGES)
     rng = np.random.default_rng(args.seed)
     start, hits, losses = time.perf_counter(), 0.0, 0.0
     for step in range(args.steps):
         chosen = np.sort(rng.choice(len(labels), args.batch_size, replace=False))
-        side = side_at(step / args.steps, args.stages or (ONE_STAGE if args.start else STAGES))
+        side = side_at(step / args.steps, stages)
         images = varied(as_input(pixels[chosen], args.device, side), rng)
         x = normalised(images).contiguous(memory_format=torch.channels_last)
         target = torch.from_numpy(labels[chosen]).to(args.device)
@@ -199,8 +201,10 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=sorted(NARROW), required=True)
     parser.add_argument("--output", type=Path, required=True, help="folder of the weights")
-    parser.add_argument("--start", type=Path, help="weights to go on from; every step then sees the full size")
-    parser.add_argument("--stages", type=stage, nargs="+", help="others than these: SIDE:SHARE, the share as in STAGES")
+    parser.add_argument("--start", type=Path, help="weights to go on from, by default at the full size")
+    parser.add_argument(
+        "--stages", type=stage, nargs="+", help="SIDE:SHARE, side of the images until a share of all steps"
+    )
     parser.add_argument("--cache", type=Path, required=True, help="folder of the rendered images")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--train-images", type=int, default=40_000)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rapbench.methods.feature_maps import feature_maps, logits_with
+from rapbench.methods.feature_maps import feature_maps
 from rapbench.methods.gradient import right_gradients
 from rapbench.methods.guided import guided, with_rectifiers
 from rapbench.relprop.graph import Graph
@@ -60,7 +60,7 @@ class GradCam:
         found = feature_maps(graph, values, self.layer)
         with torch.enable_grad():
             leaf = values[found.position].detach().requires_grad_()
-            score = logits_with(graph, values, found.position, leaf).gather(1, target.unsqueeze(1)).sum()
+            score = graph.continued(values, found.position, leaf).gather(1, target.unsqueeze(1)).sum()
             (gradient,) = torch.autograd.grad(score, leaf)
         maps, gradient = found.maps(leaf.detach()), found.maps(gradient)
         return (self.weights(maps, gradient) * maps).sum(1, keepdim=True).relu()

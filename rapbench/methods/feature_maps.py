@@ -35,7 +35,7 @@ def feature_maps(graph: Graph, values: Sequence[Any], layer: str = "") -> Featur
     """The maps of the layer or of the last layer in the module of a name; those of `last_maps` without one.
 
     Raises:
-        BadConfig: nothing has the name, or its maps do not reach the logits.
+        BadConfig: nothing has the name, or none of its positions reaches the logits.
         UnsupportedLayer: the layer gives no maps.
     """
     if not layer:
@@ -71,18 +71,6 @@ def last_maps(graph: Graph, values: Sequence[Any]) -> FeatureMaps:
         if n and not kind and known.count(n) > 1 and (found := known.maps(n)):
             return found
     raise UnsupportedLayer("class activation needs feature maps of more than one position, and the network has none")
-
-
-def logits_with(graph: Graph, values: Sequence[Any], position: int, value: Tensor) -> Tensor:
-    """The logits for another value of one layer, where what does not depend on it stays as it was.
-
-    Raises:
-        BadConfig: they do not depend on it.
-    """
-    logits = graph.continued(values, position, value)
-    if logits is None:
-        raise BadConfig(f"class activation: the logits do not depend on layer {graph.layers[position].name}")
-    return logits
 
 
 class _Positions:
@@ -127,7 +115,7 @@ class _Positions:
         found = tokens(self._marks[n])
         if found is None:
             raise self._refusal(n)
-        reached = logits_with(self.graph, self._few, n, found.erased(self._few[n])).isnan().any()
+        reached = self.graph.continued(self._few, n, found.erased(self._few[n])).isnan().any()
         return FeatureMaps(position=n, maps=found.maps) if reached else None
 
     def _refusal(self, n: int) -> UnsupportedLayer:

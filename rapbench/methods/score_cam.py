@@ -55,8 +55,7 @@ class ScoreCam:
     def _weights(self, graph: Graph, maps: Tensor, x: Tensor, target: Tensor) -> Tensor:
         """Weight (C,) of each map (C, h, w) of one image (C, H, W)."""
         logits = torch.cat([graph(mask * x) for mask in _masks(maps, x)])
-        scores = logits if self.softmax == "maps" else logits.softmax(1)
-        return scores[:, target].softmax(0) if self.softmax == "maps" else scores[:, target]
+        return logits[:, target].softmax(0) if self.softmax == "maps" else logits.softmax(1)[:, target]
 
 
 def _masks(maps: Tensor, x: Tensor) -> Iterator[Tensor]:

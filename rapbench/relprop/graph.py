@@ -113,8 +113,8 @@ class Graph(nn.Module):
         values[self.output] = _rounded(values[self.output], kept)
         return values
 
-    def continued(self, values: Sequence[Any], position: int, value: Tensor) -> Tensor | None:
-        """The logits for another value of one layer, what does not depend on it being as it was; None if they do not.
+    def continued(self, values: Sequence[Any], position: int, value: Tensor) -> Tensor:
+        """The logits for another value of one layer, what does not depend on it being as it was.
 
         Args:
             values: of every layer in a forward pass.
@@ -126,7 +126,8 @@ class Graph(nn.Module):
             sources = (*self.layers[n].inputs, *self.layers[n].sizes)
             if changed.keys() & {*sources}:
                 changed[n] = self.layers[n].function(*(changed.get(i, values[i]) for i in sources))
-        return changed.get(self.output)
+        logits: Tensor = changed.get(self.output, values[self.output])
+        return logits
 
     def _nonnegative(self) -> tuple[bool, ...]:
         """Which values are known to be >= 0, from the kinds of layer alone."""

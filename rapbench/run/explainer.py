@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy, deepcopy
 from dataclasses import dataclass, replace
@@ -162,13 +162,16 @@ class Explainer:
     def _batch(self, samples: Sequence[Sample]) -> Batch:
         device, classifier = self.experiment.device, self.experiment.classifier
         images = torch.stack([sample.image for sample in samples]).to(device)
-        cells = [s.cells if self.experiment.has_labels else None for s in samples]
+
+        def here(annotations: Iterable[Tensor | None]) -> tuple[Tensor | None, ...]:
+            return tuple(None if one is None else one.to(device) for one in annotations)
+
         return Batch(
             ids=tuple(sample.id for sample in samples),
             x=classifier.normalised(images).contiguous(memory_format=self.classify.layout),
-            boxes=tuple(None if s.boxes is None else s.boxes.to(device) for s in samples),
-            mask=tuple(None if s.mask is None else s.mask.to(device) for s in samples),
-            cells=tuple(None if one is None else one.to(device) for one in cells),
+            boxes=here(sample.boxes for sample in samples),
+            mask=here(sample.mask for sample in samples),
+            cells=here(sample.cells if self.experiment.has_labels else None for sample in samples),
             label=self._labels(samples) if self.experiment.has_labels else None,
             seeds=torch.tensor([image_seed(self.experiment.spec.seed, sample.id) for sample in samples]),
         )

@@ -77,6 +77,15 @@ def test_too_few_classes_or_none_at_all_are_told(folder):
         Grid(path=folder / "0", size=SIZE, n=2)
 
 
+def test_a_grid_says_what_is_unusual_about_one_of_its_photographs(folder):
+    for n in range(EACH):
+        (folder / f"0/{n}.png").unlink()
+        Image.new("CMYK", (12, 10), (9, 9 * n, 9, 9)).save(folder / f"0/{n}.jpg")
+    grids = Grid(path=folder, size=SIZE, n=2)
+    assert [grid.note for grid in grids] == ["converted from CMYK" if 0 in grid.cells else "" for grid in grids]
+    assert len({grid.note for grid in grids}) == 2
+
+
 def test_a_photograph_that_cannot_be_read_takes_its_grid_along(folder):
     for n in range(EACH):
         (folder / f"0/{n}.png").write_bytes(b"no picture")

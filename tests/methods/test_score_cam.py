@@ -33,12 +33,13 @@ def by_hand(net: nn.Sequential, last: int, x: Tensor, target: Tensor, *, over_cl
     return (torch.stack(result) / 3).expand_as(x)
 
 
+@pytest.mark.parametrize("last", [5, 6], ids=["signed", "rectified"])
 @pytest.mark.parametrize("softmax", ["maps", "classes"])
-def test_weights_are_what_the_network_says_of_the_masked_inputs(softmax: str) -> None:
+def test_weights_are_what_the_network_says_of_the_masked_inputs(softmax: str, last: int) -> None:
     net, x = network("vgg"), images(2)
-    expected = by_hand(net, 6, x, CLASSES, over_classes=softmax == "classes")
+    expected = by_hand(net, last, x, CLASSES, over_classes=softmax == "classes")
     assert expected.any()
-    assert relative(ScoreCam(layer="6", softmax=softmax)(net, x, CLASSES, seeds=CLASSES), expected) < 1e-9
+    assert relative(ScoreCam(layer=str(last), softmax=softmax)(net, x, CLASSES, seeds=CLASSES), expected) < 1e-9
 
 
 def test_how_many_masks_share_a_forward_pass_makes_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -156,6 +156,48 @@ def test_tokens_that_are_mixed_as_channels_keep_their_places_by_residual_connect
     assert relative(explained(net, images(2)), by_hand(net, "norm", images(2), 4, 0)) < 1e-9
 
 
+class Narrowed(nn.Module):
+    """Tokens that convolutions over their sequence mix in fewer channels, with a residual connection around these."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches, self.norm, self.last = nn.Conv2d(3, 6, 8, 8), nn.LayerNorm(6), nn.Linear(6, 5)
+        self.mix = nn.Sequential(nn.Conv1d(6, 3, 3, padding=1), nn.ReLU(), nn.Conv1d(3, 6, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patches(x).flatten(2)
+        return self.last(self.norm((x + self.mix(x)).transpose(1, 2)).mean(1))
+
+
+def test_a_sum_holds_the_positions_that_one_of_its_terms_has() -> None:
+    net = seeded(Narrowed)
+    assert relative(explained(net, images(2)), by_hand(net, "norm", images(2), 4, 0)) < 1e-9
+
+
+NO_GRID: dict[str, Callable[[Tensor], Tensor]] = {
+    "in part": lambda tokens: tokens[:, 1:],
+    "twice": lambda tokens: torch.cat([tokens, tokens], 1),
+    "each channel elsewhere": lambda tokens: torch.cat([tokens[..., :3], tokens[..., 3:].flip(1)], 2),
+}
+
+
+class Moved(nn.Module):
+    """A head that looks at patches which no longer are, one by one, the grid that they were cut from."""
+
+    def __init__(self, moved: str) -> None:
+        super().__init__()
+        self.patches, self.last, self.moved = nn.Conv2d(3, 6, 8, 8), nn.Linear(6, 5), NO_GRID[moved]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(torch.relu(self.moved(self.patches(x).flatten(2).transpose(1, 2))).mean(1))
+
+
+@pytest.mark.parametrize("moved", NO_GRID)
+def test_tokens_that_are_not_one_whole_grid_are_refused(moved: str) -> None:
+    with pytest.raises(UnsupportedLayer, match=r"a token for each position; what relu"):
+        explained(seeded(lambda: Moved(moved)), images(2))
+
+
 def test_an_image_alone_has_the_map_that_it_has_in_a_batch() -> None:
     for method in (GradCam(), LayerCam(), ScoreCam()):
         both = method(transformer(), images(2), CLASSES, seeds=CLASSES)

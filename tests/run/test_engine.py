@@ -160,6 +160,14 @@ def test_maps_are_saved_raw_with_target_and_logit(run: Run, tmp_path: Path) -> N
     assert run(limit=2, save_maps=tmp_path / "maps")[1] == 2
 
 
+def test_what_is_random_about_images_is_drawn_by_the_seed_of_the_run(run: Run, tmp_path: Path) -> None:
+    first, again, other = (
+        value(run(method="random", limit=2, seed=seed, out=tmp_path / folder)[0], "outside_inside", "all")["value"]
+        for folder, seed in (("a", 0), ("b", 0), ("c", 1))
+    )
+    assert first == again != other
+
+
 def test_maps_of_another_seed_or_code_are_others(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     maps = tmp_path / "maps"
     run(limit=1, save_maps=maps)

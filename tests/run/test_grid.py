@@ -71,6 +71,14 @@ def test_a_network_that_takes_its_usual_input_alone_is_told_in_a_line(run: Run, 
         run(**{**given, "model": "doubles:tiny"}, method="gradient", metric="grid_pointing")
 
 
+def test_a_network_of_other_classes_than_the_pictures_is_refused(
+    run: Run, given: dict[str, object], tmp_path: Path
+) -> None:
+    (tmp_path / "net.py").write_text(NETWORK.replace("1000", "999"))
+    with pytest.raises(BadConfig, match="not known to be classes of the network"):
+        run(**given, weights="auto", method="input_gradient", metric="grid_pointing")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("given", [30], indirect=True)
 def test_two_workers_end_with_the_bytes_of_one(given: dict[str, object], tmp_path: Path) -> None:

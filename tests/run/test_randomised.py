@@ -96,6 +96,14 @@ def test_a_layer_has_the_same_values_whatever_else_is_randomised_and_others_by_a
     assert not torch.equal(other[first], whole[first])
 
 
+def test_layers_of_one_shape_have_values_of_their_own() -> None:
+    net = network("transformer")
+    drawn = tensors(randomised(net, parts_of(net), seed=0, statistics="keep"))
+    one, other = (drawn[f"encoder.layers.encoder_layer_{n}.mlp.0.weight"] for n in range(2))
+    assert one.shape == other.shape
+    assert not torch.equal(one, other)
+
+
 def test_neither_the_network_nor_a_generator_is_touched() -> None:
     net = lively("depthwise")
     before, state = deepcopy(net), torch.get_rng_state()
@@ -149,6 +157,22 @@ def test_values_are_drawn_by_the_layer_s_own_rule_or_as_they_were_distributed() 
     assert token.mean().item() == pytest.approx(5, abs=0.02)
     assert 0.004 < token.std() < 0.02
     assert token.dtype == torch.float64
+
+
+class Scaled(nn.Linear):
+    """A layer whose rule draws its weight and bias, and leaves its scale as it is."""
+
+    def __init__(self) -> None:
+        super().__init__(3, 4)
+        self.scale = nn.Parameter(torch.arange(4.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.mean((2, 3))) * self.scale
+
+
+def test_what_a_layer_s_own_rule_leaves_as_it_is_is_drawn_as_it_was_distributed() -> None:
+    net = Scaled().double()
+    assert changed(net, randomised(net, [""], seed=0, statistics="keep")) == {"weight", "bias", "scale"}
 
 
 def of(results: list[dict[str, Any]], method: str, **wanted: object) -> dict[str, float]:

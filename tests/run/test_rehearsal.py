@@ -12,7 +12,12 @@ from rapbench.run.spec import RunSpec
 
 CASES = {
     "are trained on": {"model": "mnist_cnn", "dataset": "digits", "method": "gradient"},
-    "a run downloads": {"model": "squeezenet1_1", "dataset": "doubles:Squares", "method": "gradient"},
+    "a run downloads": {
+        "model": "squeezenet1_1",
+        "dataset": "doubles:Squares",
+        "method": "gradient",
+        "target": "goldfish",
+    },
     "patterns are fitted": {"model": "vgg16", "dataset": "scenes", "method": "pattern_net", "metric": "guards"},
 }
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from rapbench.core.errors import BadConfig
+from rapbench.datasets.scenes import Scenes
 from rapbench.run import resolve
 from rapbench.run.spec import RunSpec
 
@@ -62,3 +63,13 @@ def test_what_draws_the_object_decides_which_images_a_metric_can_score(name: str
 def test_metrics_whose_needs_a_parameter_decides_are_taken_when_asked_for_alone() -> None:
     chosen = resolve.settings(RunSpec.read(None, {**SMALL, "method": "random"}))
     assert {metric.name for metric in chosen.metrics} == {"outside_inside", "segmentation", "perturbation", "guards"}
+
+
+def test_pixels_are_erased_of_a_quarter_of_the_usual_images_and_of_all_where_a_number_is_chosen() -> None:
+    def images(**options: object) -> int | None:
+        chosen = resolve.settings(RunSpec.read(None, {"dataset": "scenes", "method": "random", **options}))
+        (found,) = (metric.thing.images for metric in chosen.metrics if metric.name == "perturbation")
+        return found
+
+    assert images() == Scenes.default_limit // 4
+    assert images(limit=100) is None
