@@ -56,8 +56,9 @@ class SingleDeletion:
 
     @torch.no_grad()
     def __call__(self, explained: Explained) -> dict[str, Tensor]:
-        self.check(*explained.pixels.shape[1:])
-        pixels, cells = explained.pixels, _cells(*explained.pixels.shape[1:])
+        pixels = explained.pixels
+        self.check(*pixels.shape[1:])
+        cells = _cells(*pixels.shape[1:])
         found = flaws(explained.relevance, pixels)
         images = flawless(found)
         relevance = torch.stack([pixels[:, cells == k].sum(1) for k in range(_CELLS)], 1)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from rapbench.core.abilities import Bounded
 from rapbench.core.catalogue import Call
 from rapbench.core.errors import BadConfig
 from rapbench.core.types import Batch, Network
@@ -26,6 +27,16 @@ PARAMETERS = {
     "sensitivity_n": {"sizes": "1 4 64", "subsets": "5"},
     "infidelity": {"samples": "7"},
 }
+LEAST = {
+    "perturbation": ({"pixels": "16", "steps": "4"}, (8, 8)),
+    "degradation": ({"patch": "3", "steps": "6"}, (4, 7)),
+    "deletion_insertion": ({"step": "64"}, (8, 8)),
+    "single_deletion": ({}, (9, 4)),
+    "saco": ({"groups": "64"}, (8, 8)),
+    "sensitivity_n": ({"sizes": "1 63"}, (8, 8)),
+    "randomisation": ({}, (20, 11)),
+}
+"""Metrics that some images are too small for: parameters, and one that is just large enough."""
 
 
 def build(name):
@@ -113,3 +124,16 @@ def test_non_finite_relevance_is_counted_and_never_averaged(name, batch, rows_of
 def test_a_wrong_parameter_is_refused_by_name(name):
     with pytest.raises(BadConfig, match="no parameter 'colour'"):
         METRICS.build(Call(name, {"colour": "red"}))
+
+
+def test_metrics_that_some_images_are_too_small_for_are_all_held_to_it():
+    assert {name for name in METRICS if isinstance(build(name), Bounded)} == set(LEAST)
+
+
+@pytest.mark.parametrize("name", LEAST)
+def test_an_image_that_is_too_small_is_refused_before_it_is_read(name):
+    parameters, (height, width) = LEAST[name]
+    metric = METRICS.build(Call(name, parameters))
+    metric.check(height, width)
+    with pytest.raises(BadConfig, match=f"{name}: "):
+        metric.check(height, width - 1)
