@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from rapbench.core.types import Direction, Explained, Need, Variant
+from rapbench.metrics.average_precision import scaled
 from rapbench.metrics.masked import probability
 from rapbench.metrics.undefined import FLAWS, flawless, flaws, scattered
 
@@ -47,7 +48,7 @@ class AverageDrop:
         pixels = explained.pixels if self.part == "signed" else explained.pixels.clamp(min=0)
         found = flaws(explained.relevance, pixels)
         images, count = flawless(found), len(pixels)
-        mask, target = _scaled(pixels[images]), explained.target[images]
+        mask, target = scaled(pixels[images]), explained.target[images]
         shown = explained.batch.x[images] * mask.unsqueeze(1).to(explained.batch.x)
         logits = explained.network.classify(shown) if len(images) else explained.logits[:0]
         return {
@@ -63,12 +64,6 @@ class AverageDrop:
             "increase": _variant("higher", _increase, {}),
             "mask_mean": _variant("lower", lambda rows: 100 * rows[["mask_mean"]].to_numpy(), {}),
         }
-
-
-def _scaled(pixels: Tensor) -> Tensor:
-    """Maps (M, H, W) less their minimum, by their range."""
-    low, high = pixels.amin((1, 2), keepdim=True), pixels.amax((1, 2), keepdim=True)
-    return (pixels - low) / (high - low)
 
 
 def _drop(rows: DataFrame) -> NDArray[np.float64]:

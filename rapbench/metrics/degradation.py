@@ -15,7 +15,7 @@ from rapbench.core.ranges import Count
 from rapbench.core.rows import vectors
 from rapbench.core.types import Direction, Explained, Need, Variant
 from rapbench.metrics.masked import masked_scores, picture, probability, ranks, up_to
-from rapbench.metrics.undefined import constant, is_constant, non_finite, num_non_finite
+from rapbench.metrics.undefined import FLAWS, flawless, flaws, scattered
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,19 +55,21 @@ class Degradation:
     def __call__(self, explained: Explained) -> dict[str, Tensor]:
         """Columns: probability (N, L + 1) of the explained class, from the clean image on."""
         pixels = explained.pixels
-        scores = self._sums(pixels.unsqueeze(1)).squeeze(1)
-        if self.steps > scores[0].numel():
-            raise BadConfig(f"degradation: {self.steps} steps, but the image has {scores[0].numel()} patches")
-        non_finites, uniform = num_non_finite(explained.relevance), is_constant(pixels)
-        curves = pixels.new_full((len(pixels), self.steps + 1), torch.nan)
-        images = ((non_finites == 0) & ~uniform).nonzero().squeeze(1)
-        curves[images] = self._curves(explained, images, ranks(scores[images], descending=True))
-        return {"probability": curves, "num_non_finite": non_finites, "constant": uniform.long()}
+        self.check(*pixels.shape[1:])
+        found = flaws(explained.relevance, pixels)
+        images = flawless(found)
+        scores = self._sums(pixels[images].unsqueeze(1)).squeeze(1)
+        curves = self._curves(explained, images, ranks(scores, descending=True))
+        return {"probability": scattered(images, curves, len(pixels))} | found
 
     def variants(self, *, signed: bool) -> Mapping[str, Variant]:
         after = [n for n in (10, 25, 50) if n < self.steps] + [self.steps]
         drops = {f"drop@{n}": _variant("higher", _drop(n)) for n in after}
         return {"mean_drop": _variant("higher", _mean_drop), **drops}
+
+    def check(self, height: int, width: int) -> None:
+        if self.steps > (patches := -(height // -self.patch) * -(width // -self.patch)):
+            raise BadConfig(f"degradation: {self.steps} steps, but the image has {patches} patches")
 
     def _curves(self, explained: Explained, images: Tensor, place: Tensor) -> Tensor:
         """Probabilities (M, L + 1) of the chosen images, whose patches go in the order of place (M, h, w)."""
@@ -118,8 +120,4 @@ def _drop(step: int) -> Callable[[DataFrame], NDArray[np.float64]]:
 
 
 def _variant(direction: Direction, statistics: Callable[[DataFrame], NDArray[np.float64]]) -> Variant:
-    return Variant(
-        direction=direction,
-        statistics=statistics,
-        undefined={"non-finite relevance": non_finite, "constant map": constant},
-    )
+    return Variant(direction=direction, statistics=statistics, undefined=FLAWS)

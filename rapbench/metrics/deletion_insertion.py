@@ -26,7 +26,7 @@ from rapbench.metrics.masked import (
     places,
     up_to,
 )
-from rapbench.metrics.undefined import constant, is_constant, non_finite, num_non_finite
+from rapbench.metrics.undefined import FLAWS, flawless, flaws, scattered
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -81,14 +81,12 @@ class DeletionInsertion:
     @torch.no_grad()
     def __call__(self, explained: Explained) -> dict[str, Tensor]:
         pixels = explained.pixels
-        non_finites, uniform = num_non_finite(explained.relevance), is_constant(pixels)
-        images = ((non_finites == 0) & ~uniform).nonzero().squeeze(1)
-        counts = self._counts(pixels[0].numel())
+        self.check(*pixels.shape[1:])
+        columns = flaws(explained.relevance, pixels)
+        images, counts = flawless(columns), self._counts(pixels[0].numel())
         rank = places(pixels[images], explained.batch.seeds[images.cpu()], descending=True, ties=self.ties)
-        columns = {"num_non_finite": non_finites, "constant": uniform.long()}
         for name in self._curves:
-            curves = pixels.new_full((len(pixels), len(counts), len(OUTCOMES)), torch.nan)
-            curves[images] = self._curve(name, explained, images, rank, counts)
+            curves = scattered(images, self._curve(name, explained, images, rank, counts), len(pixels))
             columns |= {f"{name}_{outcome}": curve for outcome, curve in zip(OUTCOMES, curves.unbind(2), strict=True)}
         return columns
 
@@ -103,6 +101,10 @@ class DeletionInsertion:
                 variants[f"difference{behind}"] = _variant("higher", partial(_differences, outcome=outcome))
         return variants
 
+    def check(self, height: int, width: int) -> None:
+        if self.step is not None and self.step > height * width:
+            raise BadConfig(f"deletion_insertion: a step of {self.step} pixels, but the image has {height * width}")
+
     @property
     def _curves(self) -> tuple[str, ...]:
         return ("deletion", "insertion") if self.curves == "both" else (self.curves,)
@@ -110,8 +112,6 @@ class DeletionInsertion:
     def _counts(self, size: int) -> Tensor:
         """How many of an image's pixels (L,) are deleted or inserted at each point of a curve: from none to all."""
         step = -(-size // _NUM_STEPS) if self.step is None else self.step
-        if step > size:
-            raise BadConfig(f"deletion_insertion: a step of {step} pixels, but the image has {size}")
         return torch.arange(-(-size // step) + 1).mul(step).clamp(max=size)
 
     def _curve(self, name: str, explained: Explained, images: Tensor, rank: Tensor, counts: Tensor) -> Tensor:
@@ -150,8 +150,5 @@ def _differences(rows: DataFrame, outcome: str) -> NDArray[np.float64]:
     return _areas(rows, f"insertion_{outcome}") - _areas(rows, f"deletion_{outcome}")
 
 
-_UNDEFINED = {"non-finite relevance": non_finite, "constant map": constant}
-
-
 def _variant(direction: Direction, statistics: partial[NDArray[np.float64]]) -> Variant:
-    return Variant(direction=direction, statistics=statistics, undefined=_UNDEFINED)
+    return Variant(direction=direction, statistics=statistics, undefined=FLAWS)

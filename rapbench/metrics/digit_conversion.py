@@ -13,7 +13,7 @@ from rapbench.core.errors import BadConfig
 from rapbench.core.ranges import Count
 from rapbench.core.rows import vectors
 from rapbench.core.types import Explained, Need, Variant
-from rapbench.metrics.undefined import non_finite, num_non_finite
+from rapbench.metrics.undefined import labels, non_finite, num_non_finite
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -62,10 +62,10 @@ class DigitConversion:
     @torch.no_grad()
     def __call__(self, explained: Explained) -> dict[str, Tensor]:
         """Columns: `label` as the metric saw it, and log-odds (N, K) against each class before and after erasing."""
-        n, num_classes = explained.logits.shape
+        num_classes = explained.logits.shape[1]
         if max(max(pair) for pair in self.conversions) >= num_classes:
             raise BadConfig(f"digit_conversion: {self.pairs} names a class that a network of {num_classes} lacks")
-        label = explained.target.new_full((n,), -1) if explained.batch.label is None else explained.batch.label
+        label = labels(explained)
         scores = self._scores(explained, label)
         columns = {
             "origin": label.clone(),

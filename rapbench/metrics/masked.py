@@ -24,6 +24,7 @@ OUTCOMES = ("accuracy", "probability", "logit")
 NUM_INPUTS = {"cpu": 32, "cuda": 1024}
 """Masked inputs built and classified at once, by device: whole batches of any power of two below it. On a CPU, what is
 still in its caches when it is classified; on a GPU, what bounds memory."""
+_SIDE, _SIGMA = 11, 5.0
 
 
 def masked_scores(
@@ -93,8 +94,8 @@ def picture(pictures: Tensor) -> Replacement:
     return lambda images, _: pictures[images]
 
 
-def blurred(x: Tensor, side: int = 11, sigma: float = 5.0) -> Tensor:
-    """Images (N, C, H, W) under a Gaussian window of side × side pixels, with zeros around them.
+def blurred(x: Tensor) -> Tensor:
+    """Images (N, C, H, W) under a Gaussian window of 11 × 11 pixels and σ = 5, with zeros around them.
 
     What of the Gaussian lies outside the window is mirrored at its edges, so that its weights sum to 1.
 
@@ -102,11 +103,11 @@ def blurred(x: Tensor, side: int = 11, sigma: float = 5.0) -> Tensor:
     """
     from scipy.ndimage import gaussian_filter1d
 
-    weights = torch.from_numpy(gaussian_filter1d(torch.eye(side).double()[side // 2].numpy(), sigma)).to(x.device)
-    down = weights.view(1, 1, side, 1).expand(x.shape[1], 1, side, 1)
+    weights = torch.from_numpy(gaussian_filter1d(torch.eye(_SIDE).double()[_SIDE // 2].numpy(), _SIGMA)).to(x.device)
+    down = weights.view(1, 1, _SIDE, 1).expand(x.shape[1], 1, _SIDE, 1)
     wide = x.double()  # whose products are exact in every mode of a device
-    vertical = functional.conv2d(wide, down, padding=(side // 2, 0), groups=x.shape[1])
-    return functional.conv2d(vertical, down.mT, padding=(0, side // 2), groups=x.shape[1]).to(x.dtype)
+    vertical = functional.conv2d(wide, down, padding=(_SIDE // 2, 0), groups=x.shape[1])
+    return functional.conv2d(vertical, down.mT, padding=(0, _SIDE // 2), groups=x.shape[1]).to(x.dtype)
 
 
 def places(pixels: Tensor, seeds: Tensor, *, descending: bool, ties: Ties) -> Tensor:
@@ -148,7 +149,6 @@ def ranks(values: Tensor, *, descending: bool, ties: Tensor | None = None) -> Te
 
 def outcomes(logits: Tensor, target: Tensor) -> Tensor:
     """Accuracy, probability and logit (M, 3) float64 of the targets (M,) given logits (M, K); NaN where one is NaN."""
-    wide, index = logits.double(), target.unsqueeze(1)
-    logit = wide.gather(1, index)
-    accuracy = (wide.argmax(1, keepdim=True) == index).double().where(~wide.isnan().any(1, keepdim=True), torch.nan)
-    return torch.cat([accuracy, (logit - wide.logsumexp(1, keepdim=True)).exp(), logit], dim=1)
+    wide, own = logits.double(), logit(logits, target)
+    accuracy = (wide.argmax(1) == target).double().where(~wide.isnan().any(1), torch.nan)
+    return torch.cat([accuracy.unsqueeze(1), (own - wide.logsumexp(1, keepdim=True)).exp(), own], dim=1)

@@ -15,7 +15,7 @@ from rapbench.core.ranges import Count
 from rapbench.core.rows import vectors
 from rapbench.core.types import Direction, Explained, Need, Variant
 from rapbench.metrics.masked import OUTCOMES, Ties, colour, masked_scores, outcomes, places, up_to
-from rapbench.metrics.undefined import constant, is_constant, misclassified, non_finite, num_non_finite
+from rapbench.metrics.undefined import FLAWS, flawless, flaws, misclassified, scattered
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -73,20 +73,19 @@ class Perturbation:
     def __call__(self, explained: Explained) -> dict[str, Tensor]:
         """Columns: pixels of each sign; curves (N, L + 1) of each order and outcome, from the clean image on."""
         pixels = explained.pixels
-        self._check_size(pixels[0].numel())
-        non_finites, uniform = num_non_finite(explained.relevance), is_constant(pixels)
-        images = ((non_finites == 0) & ~uniform).nonzero().squeeze(1)
+        self.check(*pixels.shape[1:])
+        found = flaws(explained.relevance, pixels)
         columns = {
             "num_negative": (pixels < 0).sum((1, 2)),
             "num_positive": (pixels > 0).sum((1, 2)),
             "num_zero": (pixels == 0).sum((1, 2)),
-            "num_non_finite": non_finites,
-            "constant": uniform.long(),
+            **found,
         }
+        images = flawless(found)
         seeds = explained.batch.seeds[images.cpu()]
         for order in self._orders:
-            curves = pixels.new_full((len(pixels), self.steps + 1, len(OUTCOMES)), torch.nan)
-            curves[images] = self._curves(explained, images, self._ranks(pixels[images], seeds, order))
+            rank = self._ranks(pixels[images], seeds, order)
+            curves = scattered(images, self._curves(explained, images, rank), len(pixels))
             columns |= {f"{order}_{name}": curve for name, curve in zip(OUTCOMES, curves.unbind(2), strict=True)}
         return columns
 
@@ -105,8 +104,8 @@ class Perturbation:
         """100 (N, 1) where an image has fewer such pixels than all steps erase, else 0."""
         return 100 * (rows[[name]].to_numpy() < self.pixels * self.steps).astype(np.float64)
 
-    def _check_size(self, size: int) -> None:
-        erased = self.pixels * self.steps
+    def check(self, height: int, width: int) -> None:
+        erased, size = self.pixels * self.steps, height * width
         if erased > size:
             raise BadConfig(
                 f"perturbation: {self.steps} steps of {self.pixels} pixels erase {erased}, but the image has {size}"
@@ -158,8 +157,5 @@ def _abpc(rows: DataFrame, name: str) -> NDArray[np.float64]:
     return gaps
 
 
-_UNDEFINED = {"non-finite relevance": non_finite, "constant map": constant, "misclassified": misclassified}
-
-
 def _variant(direction: Direction, statistics: Callable[[DataFrame], NDArray[np.float64]]) -> Variant:
-    return Variant(direction=direction, statistics=statistics, undefined=_UNDEFINED)
+    return Variant(direction=direction, statistics=statistics, undefined=FLAWS | {"misclassified": misclassified})

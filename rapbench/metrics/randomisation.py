@@ -15,7 +15,7 @@ from rapbench.core.rows import vectors
 from rapbench.core.types import Explained, Need, Statistics, Variant
 from rapbench.metrics.draws import noise
 from rapbench.metrics.similarity import WINDOW, entropy, freedman_diaconis, spearman, ssim
-from rapbench.metrics.undefined import FLAWS, flawless, flaws, is_constant, scattered
+from rapbench.metrics.undefined import FLAWS, flawless, flaws, is_constant, num_non_finite, scattered
 
 if TYPE_CHECKING:
     import numpy as np
@@ -111,15 +111,15 @@ class Randomisation:
     def _compared(self, explained: Explained, images: Tensor, intact: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Columns (M, ...) of the chosen images, and their maps (M, H, W) at the last step."""
         alike: dict[str, list[Tensor]] = {name: [] for name in _SIMILARITIES}
-        non_finite, constant, last = [~intact.isfinite()], [is_constant(intact)], intact
+        non_finite, constant, last = [num_non_finite(intact) > 0], [is_constant(intact)], intact
         for names in self._steps(explained.network.layers()):
             last = self._map(explained, images, explained.network.randomised(names, self.bn))
             for name, similarity in _SIMILARITIES.items():
                 alike[name].append(similarity(intact, last))
-            non_finite.append(~last.isfinite())
+            non_finite.append(num_non_finite(last) > 0)
             constant.append(is_constant(last))
         counts = {
-            "non_finite_steps": torch.stack(non_finite).flatten(2).any(2).sum(0),
+            "non_finite_steps": torch.stack(non_finite).sum(0),
             "constant_steps": torch.stack(constant).sum(0),
         }
         return {name: torch.stack(steps, 1) for name, steps in alike.items()} | counts, last

@@ -13,10 +13,11 @@ import torch
 from rapbench.core.ranges import Count
 from rapbench.core.rows import vectors
 from rapbench.core.types import Direction, Explained, Need, Variant
+from rapbench.metrics.average_precision import scaled
 from rapbench.metrics.draws import noise
 from rapbench.metrics.imputation import imputed
 from rapbench.metrics.masked import masked_scores, outcomes, ranks
-from rapbench.metrics.undefined import FLAWS, flawless, flaws, scattered
+from rapbench.metrics.undefined import FLAWS, flawless, flaws, labels, scattered, unlabelled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -70,7 +71,7 @@ class Road:
     @torch.no_grad()
     def __call__(self, explained: Explained) -> dict[str, Tensor]:
         found = flaws(explained.relevance, explained.pixels)
-        images, label = flawless(found), _labels(explained)
+        images, label = flawless(found), labels(explained)
         curves = scattered(images, _curves(explained, images, label), len(label))
         curves[label < 0, ..., :2] = torch.nan
         names = [f"{order}_{outcome}" for order in _DIRECTION for outcome in _OUTCOMES]
@@ -80,7 +81,7 @@ class Road:
         found: dict[str, Variant] = {}
         for order, direction in _DIRECTION.items():
             for outcome in _OUTCOMES:
-                undefined = FLAWS | ({"unknown label": _unlabelled} if outcome.startswith("label") else {})
+                undefined = FLAWS | ({"unknown label": unlabelled} if outcome.startswith("label") else {})
                 name = f"{order}_{outcome}"
                 for suffix, points in _POINTS.items():
                     found[name + suffix] = Variant(
@@ -117,9 +118,8 @@ def _outcomes(logits: Tensor, classes: Tensor) -> Tensor:
 
 def _broken(pixels: Tensor) -> Tensor:
     """Maps (M, H, W) of range 1 whose ties are broken, by the same noise in each."""
-    low, high = pixels.amin((1, 2), keepdim=True), pixels.amax((1, 2), keepdim=True)
     shared = torch.randn(pixels.shape[1:], generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    return (pixels - low) / (high - low) + _TIE_BREAKER * shared.to(pixels)
+    return scaled(pixels) + _TIE_BREAKER * shared.to(pixels)
 
 
 def _noisy(x: Tensor, seeds: Tensor, std: tuple[float, ...]) -> Replacement:
@@ -128,16 +128,6 @@ def _noisy(x: Tensor, seeds: Tensor, std: tuple[float, ...]) -> Replacement:
     return lambda images, gone: imputed(x[images], gone) + added[images]
 
 
-def _labels(explained: Explained) -> Tensor:
-    """Labels (N,), -1 where unknown."""
-    label = explained.batch.label
-    return torch.full_like(explained.target, -1) if label is None else label
-
-
 def _mean(rows: DataFrame, name: str, points: slice) -> NDArray[np.float64]:
     means: NDArray[np.float64] = vectors(rows, name)[:, points].mean(axis=1, keepdims=True)
     return means
-
-
-def _unlabelled(rows: DataFrame) -> NDArray[np.bool_]:
-    return (rows["labelled"] == 0).to_numpy()

@@ -66,7 +66,7 @@ class SensitivityN:
         found = flaws(explained.relevance, pixels)
         images = flawless(found)
         draws = generators(explained.batch.seeds[images.cpu()], "sensitivity-n")
-        values = [self._correlations(explained, *one) for one in zip(images.tolist(), draws, strict=True)]
+        values = [self._correlations(explained, pixels, *one) for one in zip(images.tolist(), draws, strict=True)]
         rows = torch.stack(values) if values else pixels.new_empty(0, len(self.counts))
         return {"pearson": scattered(images, rows, len(pixels))} | found
 
@@ -85,11 +85,11 @@ class SensitivityN:
         if height * width <= (most := max(self.counts)):
             raise BadConfig(f"sensitivity_n: sets of {most} pixels, but the image has {height * width}: choose sizes")
 
-    def _correlations(self, explained: Explained, image: int, draw: torch.Generator) -> Tensor:
-        """Correlation (L,) of an image at each n."""
-        x, pixels, target = explained.batch.x[image], explained.pixels[image], explained.target[image]
-        orders = [torch.randperm(pixels.numel(), generator=draw) for _ in range(self.subsets)]
-        order = torch.stack(orders).to(x.device).view(-1, *pixels.shape)
+    def _correlations(self, explained: Explained, pixels: Tensor, image: int, draw: torch.Generator) -> Tensor:
+        """Correlation (L,) at each n of an image of pixel maps (N, H, W)."""
+        x, own, target = explained.batch.x[image], pixels[image], explained.target[image]
+        orders = [torch.randperm(own.numel(), generator=draw) for _ in range(self.subsets)]
+        order = torch.stack(orders).to(x.device).view(-1, *own.shape)
         left = masked_scores(
             explained.network.classify,
             x.expand(self.subsets, *x.shape),
@@ -99,7 +99,7 @@ class SensitivityN:
             score=lambda logits, _: logits[:, target].double().unsqueeze(1),
             num_scores=1,
         ).squeeze(2)
-        sums = torch.stack([((order < n) * pixels).sum((1, 2)) for n in self.counts])
+        sums = torch.stack([((order < n) * own).sum((1, 2)) for n in self.counts])
         return pearson(sums, explained.intact[image, target].double() - left.t())
 
 

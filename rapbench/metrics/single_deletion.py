@@ -56,8 +56,9 @@ class SingleDeletion:
 
     @torch.no_grad()
     def __call__(self, explained: Explained) -> dict[str, Tensor]:
-        self.check(*explained.pixels.shape[1:])
-        pixels, cells = explained.pixels, _cells(*explained.pixels.shape[1:])
+        pixels = explained.pixels
+        self.check(*pixels.shape[1:])
+        cells = _cells(*pixels.shape[1:])
         found = flaws(explained.relevance, pixels)
         images = flawless(found)
         relevance = torch.stack([pixels[:, cells == k].sum(1) for k in range(_CELLS)], 1)
@@ -107,8 +108,7 @@ def _cells(height: int, width: int) -> Tensor:
 
 
 def _spearman(rows: DataFrame) -> NDArray[np.float64]:
-    """Rank correlation (N, 1), average ranks for ties; NaN where a logit was not a number."""
-    drops = vectors(rows, "cell_drop")
-    a, d = (rankdata(v, axis=1) - (_CELLS + 1) / 2 for v in (vectors(rows, "cell_relevance"), drops))
+    """Rank correlation (N, 1), average ranks for ties; NaN where a logit was not a number, as its ranks are."""
+    a, d = (rankdata(vectors(rows, f"cell_{name}"), axis=1) - (_CELLS + 1) / 2 for name in ("relevance", "drop"))
     found: NDArray[np.float64] = (a * d).sum(axis=1) / np.sqrt((a**2).sum(axis=1) * (d**2).sum(axis=1))
-    return np.where(np.isnan(drops).any(axis=1), np.nan, found)[:, np.newaxis]
+    return found[:, np.newaxis]

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
     from torch import Tensor
 
+    from rapbench.core.types import Explained
+
 
 def num_non_finite(relevance: Tensor) -> Tensor:
     """Number (N,) int64 of elements of relevance (N, C, H, W) that are infinite or not a number."""
@@ -44,6 +46,17 @@ def misclassified(rows: DataFrame) -> NDArray[np.bool_]:
     """
     predicted = rows["predicted"] if "predicted" in rows else rows["target"]
     return ((rows["label"] >= 0) & (rows["label"] != predicted)).to_numpy()
+
+
+def labels(explained: Explained) -> Tensor:
+    """Labels (N,) int64 of the images, -1 where unknown."""
+    label = explained.batch.label
+    return torch.full_like(explained.target, -1) if label is None else label
+
+
+def unlabelled(rows: DataFrame) -> NDArray[np.bool_]:
+    """Rows of images without a label in the network's terms, as the column `labelled` tells."""
+    return (rows["labelled"] == 0).to_numpy()
 
 
 def flaws(relevance: Tensor, pixels: Tensor) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from rapbench.core.abilities import Bounded
 from rapbench.core.catalogue import Call
 from rapbench.core.errors import BadConfig
 from rapbench.core.types import Batch, Network
@@ -26,6 +27,16 @@ PARAMETERS = {
     "sensitivity_n": {"sizes": "1 4 64", "subsets": "5"},
     "infidelity": {"samples": "7"},
 }
+LEAST = {
+    "perturbation": ({"pixels": "16", "steps": "4"}, (8, 8)),
+    "degradation": ({"patch": "3", "steps": "6"}, (4, 7)),
+    "deletion_insertion": ({"step": "64"}, (8, 8)),
+    "single_deletion": ({}, (9, 4)),
+    "saco": ({"groups": "64"}, (8, 8)),
+    "sensitivity_n": ({"sizes": "1 63"}, (1, 64)),
+    "randomisation": ({}, (20, 11)),
+}
+"""Metrics that some images are too small for: parameters, and one that is just large enough."""
 
 
 def build(name):
@@ -73,14 +84,26 @@ def test_columns_hold_one_exact_entry_per_image(name, batch):
         assert column.dtype in (torch.float64, torch.int64)
 
 
+@pytest.mark.parametrize("flawed", [False, True])
 @pytest.mark.parametrize("name", METRICS)
-def test_one_by_one_gives_the_columns_of_the_batch(name, batch):
+def test_one_by_one_gives_the_columns_of_the_batch(name, flawed, batch):
     metric = build(name)
+    if flawed:
+        relevance = batch.relevance.clone()
+        relevance[0] = 0.25
+        batch = dataclasses.replace(batch, relevance=relevance)
     whole, singles = metric(batch), [metric(one(batch, i)) for i in range(3)]
     for column, values in whole.items():
         torch.testing.assert_close(
             torch.cat([s[column] for s in singles]), values, rtol=1e-6, atol=1e-6, equal_nan=True
         )
+
+
+@pytest.mark.parametrize("name", [name for name in METRICS if name != "guards"])
+def test_the_clean_image_is_compared_in_the_arithmetic_of_what_the_network_classifies(name, batch):
+    metric, rounded = build(name), dataclasses.replace(batch, logits=-batch.logits, scored=batch.logits)
+    for column, values in metric(batch).items():
+        torch.testing.assert_close(metric(rounded)[column], values, rtol=0, atol=0, equal_nan=True)
 
 
 @pytest.mark.parametrize("signed", [True, False])
@@ -113,3 +136,16 @@ def test_non_finite_relevance_is_counted_and_never_averaged(name, batch, rows_of
 def test_a_wrong_parameter_is_refused_by_name(name):
     with pytest.raises(BadConfig, match="no parameter 'colour'"):
         METRICS.build(Call(name, {"colour": "red"}))
+
+
+def test_metrics_that_some_images_are_too_small_for_are_all_held_to_it():
+    assert {name for name in METRICS if isinstance(build(name), Bounded)} == set(LEAST)
+
+
+@pytest.mark.parametrize("name", LEAST)
+def test_an_image_that_is_too_small_is_refused_before_it_is_read(name):
+    parameters, (height, width) = LEAST[name]
+    metric = METRICS.build(Call(name, parameters))
+    metric.check(height, width)
+    with pytest.raises(BadConfig, match=f"{name}: "):
+        metric.check(height, width - 1)

@@ -147,11 +147,11 @@ def test_by_default_a_curve_has_29_points_also_on_small_images(explain: Explain,
 
 
 def test_the_area_is_that_of_the_authors(rows_of: RowsOf) -> None:
-    curve = torch.tensor([[0.8, 0.5, 0.3, 0.0], [1.0, 1.0, 1.0, 1.0]]).double()
+    curve = torch.tensor([[0.9, 0.5, 0.3, 0.1], [1.0, 1.0, 1.0, 1.0]]).double()
     rows = rows_of({f"{name}_{o}": curve for name in ("deletion", "insertion") for o in OUTCOMES})
     rows = rows.assign(num_non_finite=0, constant=0)
     for name, variant in DeletionInsertion().variants(signed=True).items():
-        expected = [[0.0], [0.0]] if "difference" in name else [[(1.6 - 0.4 - 0.0) / 3], [1.0]]
+        expected = [[0.0], [0.0]] if "difference" in name else [[(1.8 - 0.45 - 0.05) / 3], [1.0]]
         np.testing.assert_allclose(variant.statistics(rows), expected, atol=1e-12)
         assert variant.direction == ("lower" if name.startswith("deletion") else "higher")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.sparse import csc_matrix, diags
 from scipy.sparse.linalg import spsolve
 from torch import Tensor
+from torch.nn import functional
 
 from rapbench.metrics import imputation
 from rapbench.metrics.imputation import imputed
@@ -152,6 +155,21 @@ def test_pictures_that_are_not_numbers_are_imputed_as_such_and_disturb_no_others
     found = imputed(x, gone)
     assert found[0].isnan().any()
     assert torch.equal(found[1:], good)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (7, 6), (5, 9)])
+def test_a_coarser_system_is_that_of_blocks_that_are_one(size: tuple[int, int]) -> None:
+    def matrix(level: imputation._Level) -> Tensor:
+        """The system (h · w, h · w), a column from each unknown alone."""
+        shape = level.known.shape[2:]
+        alone = torch.eye(shape.numel()).double().view(-1, 1, *shape)
+        return -level.residual(torch.zeros_like(alone), alone).flatten(1)
+
+    for fine, coarse in pairwise(imputation._hierarchy(torch.rand(1, 1, *size) < 0.7, torch.float64)):
+        (height, width), (_, across) = fine.known.shape[2:], coarse.known.shape[2:]
+        rows, cols = torch.meshgrid(torch.arange(height) // 2, torch.arange(width) // 2, indexing="ij")
+        block = functional.one_hot((rows * across + cols).flatten()).double()
+        torch.testing.assert_close(matrix(coarse), block.T @ matrix(fine) @ block)
 
 
 def test_the_overcorrection_saves_iterations(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -143,6 +143,11 @@ def test_the_class_mean_weighs_explained_classes_alike_however_many_images_they_
     assert score(maps, variant="class_mean", **given).value == pytest.approx((75 + 0) / 2)
 
 
+def test_a_class_of_which_no_image_was_drawn_again_is_no_part_of_the_class_mean():
+    value = PointingGame().variants(signed=True)["class_mean"].value
+    assert value(np.array([[30.0, 0.0, 0.5, 0.0], [30.0, 10.0, 0.5, 0.5]])).tolist() == [60, 40]
+
+
 @pytest.mark.parametrize("variant", ["accuracy", "class_mean"])
 @pytest.mark.parametrize(
     ("pixels", "box", "reason"),

@@ -91,6 +91,13 @@ def test_maps_that_tell_no_groups_apart_are_dropped_with_their_reason(explain: E
     assert found.n == 1
 
 
+def test_a_group_that_matters_as_much_as_a_less_relevant_one_agrees_with_it(explain: Explain, rows_of: RowsOf) -> None:
+    columns = Saco(groups=3)(explain(torch.randn(2, 24, 24)))
+    columns["group_relevance"] = torch.tensor([[5.0, 3.0, 2.0], [5.0, 3.0, 2.0]])
+    columns["group_drop"] = torch.tensor([[0.1, 0.1, 0.1], [0.1, 0.1, 0.2]])
+    np.testing.assert_allclose(coefficients(columns, rows_of), [1, (2 - 3 - 1) / (2 + 3 + 1)])
+
+
 def test_probabilities_that_are_not_numbers_are_undefined(explain: Explain, rows_of: RowsOf) -> None:
     explained = explain(torch.randn(2, 24, 24), classify=lambda x: torch.full((len(x), 5), torch.nan))
     found = estimate(Saco().variants(signed=True)["coefficient"], rows_of(Saco()(explained)), seed=0)

@@ -15,7 +15,7 @@ from rapbench.core.errors import BadConfig
 from rapbench.core.seeds import image_seed
 from rapbench.core.types import Explained
 from rapbench.metrics import METRICS
-from rapbench.metrics.sensitivity_n import SensitivityN
+from rapbench.metrics.sensitivity_n import SensitivityN, pearson
 from rapbench.report.statistics import estimate
 
 Explain = Callable[..., Explained]
@@ -84,6 +84,13 @@ def test_undefined_correlations_are_dropped_with_their_reason(explain: Explain, 
     assert estimate(variants["pearson@1"], rows, seed=0).dropped == flaws | {alike: 2}
     assert estimate(variants["pearson"], rows, seed=0).dropped == flaws | {alike: 2}
     assert estimate(variants["pearson@200"], rows, seed=0).dropped == flaws | {alike: 1}
+
+
+def test_values_that_are_all_equal_have_no_correlation_however_their_mean_is_rounded() -> None:
+    varied, equal = torch.randn(100, 7).double(), torch.rand(100, 1, dtype=torch.float64).expand(100, 7)
+    assert (equal.mean(1, keepdim=True) != equal).any()
+    assert pearson(varied, equal).isnan().all()
+    assert pearson(equal, varied).isnan().all()
 
 
 def test_variants_are_named_after_their_n() -> None:
