@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -88,12 +89,17 @@ class Filter:
         )
 
     def __str__(self) -> str:
-        """What is asked for, as options of a command; empty where nothing is."""
+        """What is asked for, as options of a command that a shell reads; empty where nothing is."""
         fields = ("model", "dataset", "weights", "select", "target", "seed", "precision", "device")
         given = {key: value for key in fields if (value := getattr(self, key)) is not None}
         lists = {"method": self.methods, "metric": self.metrics}
         listed = {key: ",".join(some) for key, some in lists.items() if some}
-        return " ".join(f"--{key} {value}" for key, value in (given | listed).items())
+        return " ".join(f"--{key} {shlex.quote(str(value))}" for key, value in (given | listed).items())
+
+    @property
+    def clause(self) -> str:
+        """What is asked for, behind the name of what there is none of: ' of --seed 1'; empty where nothing is."""
+        return f" of {self}" if str(self) else ""
 
 
 def _named(asked: Sequence[str], *called: str) -> bool:
