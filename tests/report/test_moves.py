@@ -130,6 +130,14 @@ def test_what_only_one_folder_holds_is_listed_by_metric() -> None:
     assert "nothing moved" in shown
 
 
+def test_a_method_of_another_backend_is_told_from_the_native_one() -> None:
+    ours = [rap(BEFORE), rap(BEFORE, backend="captum")]
+    both = document(moves(ours, ours), "a", "b", everything=True).grids[0]
+    assert {row[0] for row in both.rows} == {"rap", "rap [captum]"}
+    (alone,) = document(moves(ours, ours[:1]), "a", "b").grids
+    assert [row[-1] for row in alone.rows] == ["rap [captum]"]
+
+
 def test_moved_numbers_are_printed_and_the_others_on_request() -> None:
     counts = [[6, 2, 2, 6]] * 20
     ours = [rap(BEFORE), scored("rap", masks(zero=counts), metric="segmentation")]
