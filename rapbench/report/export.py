@@ -21,7 +21,7 @@ from rapbench.core.catalogue import Call, parse_call, placeless
 from rapbench.core.paths import stem_of
 from rapbench.methods import is_control
 from rapbench.metrics import METRICS
-from rapbench.report.formats import field_safe, markdown_safe, printable
+from rapbench.report.formats import csv_field, field_safe, markdown_safe, printable
 from rapbench.results.select import grouped, names
 
 if TYPE_CHECKING:
@@ -185,15 +185,9 @@ def _csv(table: pa.Table) -> bytes:
     sink = io.StringIO()
     writer = csv.writer(sink, lineterminator="\n")
     writer.writerow(map(field_safe, table.column_names))
-    columns = ([*map(_field, column.to_pylist())] for column in table.columns)
+    columns = ([*map(csv_field, column.to_pylist())] for column in table.columns)
     writer.writerows(zip(*columns, strict=True))
     return sink.getvalue().encode()
-
-
-def _field(value: Any) -> Any:
-    if isinstance(value, str):
-        return field_safe(value)
-    return json.dumps(value) if isinstance(value, bool | list | dict) else value
 
 
 _WRITERS = {TableForm.PARQUET: _parquet, TableForm.CSV: _csv}

@@ -156,6 +156,17 @@ def differing(cells: Iterable[Cell]) -> dict[str, list[str]]:
     return {key: values for key, values in held.items() if len(values) > 1}
 
 
+def telling(own: Cell, cells: Iterable[Cell]) -> list[tuple[str, str]]:
+    """Name and value, in one of some cells, of each part of a setting in which they differ."""
+    setting = own.identity.setting()
+    return [(key.rpartition(".")[2], setting.get(key, "default")[:_SHOWN]) for key in differing(cells)]
+
+
+def method_of(name: str) -> str:
+    """The catalogue name of a method, of what `names` calls it."""
+    return parse_call(name.partition(" [")[0]).name
+
+
 def option(key: str, value: str, dataset: str) -> str:
     """The option that asks for one value of a setting's part, empty where none does.
 

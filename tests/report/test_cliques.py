@@ -64,6 +64,12 @@ def test_where_images_have_no_value_the_bootstrap_compares() -> None:
     assert found.p_values[frozenset("ac")] == pytest.approx(3 * 2 / 601)
 
 
+def test_a_median_has_no_values_of_images_and_is_compared_by_the_bootstrap() -> None:
+    found = separated(shifted(0, 3), replace(MEAN, average="median"))
+    assert not found.of_images
+    assert found.p_values == {frozenset("ab"): pytest.approx(2 / 601)}
+
+
 def test_methods_are_told_apart_only_where_not_all_are_alike_and_controls_by_themselves() -> None:
     rng = np.random.default_rng(3)
     values = {name: rng.normal(size=(30, 1)) for name in "abcd"} | {"control": rng.normal(size=(30, 1)) + 9}
