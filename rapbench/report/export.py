@@ -22,7 +22,7 @@ from rapbench.core.paths import stem_of
 from rapbench.methods import is_control
 from rapbench.metrics import METRICS
 from rapbench.report.formats import csv_field, field_safe, markdown_safe, printable
-from rapbench.results.select import grouped, names
+from rapbench.results.select import files_of, grouped, names
 
 if TYPE_CHECKING:
     from rapbench.results.cell import Cell
@@ -140,8 +140,7 @@ def _is_control(cell: Cell) -> bool:
 
 def _placeless(cell: Cell) -> Cell:
     """The cell, its method called without the folders of files and code."""
-    own, call = cell.identity.method, parse_call(placeless(cell.method))
-    files = {key for key in call.parameters if own.digest and own.parameters.get(key, "file") == "file"}
+    call, files = parse_call(placeless(cell.method)), files_of(cell)
     texts = {key: Path(text).name if key in files else text for key, text in call.parameters.items()}
     return replace(cell, method=str(Call(call.name, texts)))
 

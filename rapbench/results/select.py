@@ -196,6 +196,12 @@ def names(cells: Sequence[Cell]) -> list[str]:
     return found
 
 
+def files_of(cell: Cell) -> frozenset[str]:
+    """The parameters of a cell's method, of those that are typed, that are files."""
+    own, typed = cell.identity.method, parse_call(cell.method).parameters
+    return frozenset(key for key in typed if own.digest and own.parameters.get(key, "file") == "file")
+
+
 def foreign(backend: str) -> str:
     """A backend that is not native, as it stands behind a name."""
     return "" if backend == "native" else f" [{backend}]"
