@@ -95,7 +95,7 @@ def _scored(store: Store, asked: Filter) -> list[Scored]:
     refuse_empty(store.root)
     found = [Scored(held=one) for one in store.held() if asked.admits(one.cell) and not one.cell.is_study]
     if not found:
-        raise DataMissing(f"no results{f' of {asked}' if str(asked) else ''} in {store}")
+        raise DataMissing(f"no results{asked.clause} in {store}")
     return found
 
 

@@ -64,8 +64,7 @@ def export(
     if verify:
         refuse_damaged(store)
     if not found:
-        what = f" of {asked}" if str(asked) else ""
-        raise DataMissing(f"no rows{what} in {store}; `rapbench run` writes some, --out names another folder")
+        raise DataMissing(f"no rows{asked.clause} in {store}; `rapbench run` writes some, --out names another folder")
     names = {"spec.json", "README.md", SUMS, *(f"{shelf.stem}.{form}" for shelf in found)}
     stale = _stale(to, names)
     for name, content in files(found, form, version=__version__):

@@ -9,6 +9,7 @@ import typer
 
 from rapbench.cli.options import (
     DEFAULTS,
+    OUTS,
     DataRoot,
     OnlyDataset,
     OnlyDevice,
@@ -19,15 +20,16 @@ from rapbench.cli.options import (
     OnlySelect,
     OnlyTarget,
     OnlyWeights,
-    Out,
+    Outs,
     filter_of,
     path,
+    stores,
 )
 
 if TYPE_CHECKING:
     from rapbench.report.figures import Drawing, FigureKind
     from rapbench.results.select import Filter
-    from rapbench.results.store import Held, Store
+    from rapbench.results.store import Folder, Held
 
 
 def figure(
@@ -35,7 +37,7 @@ def figure(
     name: Annotated[
         str, typer.Argument(help="Figure, for example rap2020/figure7, perturbation or critical_difference.")
     ],
-    out: Out = DEFAULTS.out,
+    out: Outs = OUTS,
     to: Annotated[
         Path | None, typer.Option(parser=path, help="Folder of the files. [default: figures in the results folder]")
     ] = None,
@@ -63,10 +65,9 @@ def figure(
     Each picture is written as PNG, SVG and PDF, with its points as CSV.
     """
     from rapbench.report.figures import written
-    from rapbench.results.store import Store
 
     kind, asked = _kind(name, order), filter_of(context)
-    store, folder = Store(out), to or out / "figures"
+    store, folder = stores(out), to or out[0] / "figures"
     for file in drawn(name, kind, store, asked, folder):
         typer.echo(file)
     if example is not None:
@@ -74,7 +75,7 @@ def figure(
             typer.echo(file)
 
 
-def drawn(name: str, kind: FigureKind, store: Store, asked: Filter, folder: Path) -> list[Path]:
+def drawn(name: str, kind: FigureKind, store: Folder, asked: Filter, folder: Path) -> list[Path]:
     """Draws a figure into a folder; returns the files. What is not in it is said on stderr.
 
     Raises:
@@ -85,18 +86,17 @@ def drawn(name: str, kind: FigureKind, store: Store, asked: Filter, folder: Path
 
     drawings = list(kind(_held(store, kind.metric, asked)))
     if not drawings:
-        what = f" of {asked}" if str(asked) else ""
         command = f"rapbench run {name if '/' in name else f'--metric {kind.metric}'} --out {store.root}"
-        rows = f"no rows of {kind.metric}{what} with a value"
+        rows = f"no rows of {kind.metric}{asked.clause} with a value"
         if not kind.metric:
-            command, rows = f"rapbench run --out {store.root}", f"no two methods{what} whose images have values"
-        raise DataMissing(f"{rows} in {store.root}: `{command}` writes some")
+            command, rows = f"rapbench run --out {store.root}", f"no two methods{asked.clause} whose images have values"
+        raise DataMissing(f"{rows} in {store}: `{command}` writes some")
     for note in (note for drawing in drawings for note in drawing.notes):
         typer.echo(f"{name}: {note}", err=True)
     return [file for drawing in drawings for file in written(drawing, name, folder)]
 
 
-def _held(store: Store, metric: str, asked: Filter) -> list[Held]:
+def _held(store: Folder, metric: str, asked: Filter) -> list[Held]:
     return [one for one in store.held() if metric in {"", one.cell.identity.metric.name} and asked.admits(one.cell)]
 
 

@@ -63,6 +63,5 @@ def ranks(
     if verify:
         refuse_damaged(store)
     if found is None:
-        what = f" of {asked}" if str(asked) else ""
-        raise DataMissing(f"fewer than two methods{what} to rank in {store}: `rapbench run` computes some")
+        raise DataMissing(f"fewer than two methods{asked.clause} to rank in {store}: `rapbench run` computes some")
     typer.echo(rendered(document(found), Format.JSON if as_json else form))

@@ -65,9 +65,8 @@ class Source:
         """
         found = [one for one in self.store.held() if self.asked.admits(one.cell) and len(one.rows.frame)]
         if not found:
-            what = f" of {self.asked}" if str(self.asked) else ""
             raise DataMissing(
-                f"no results{what} in {self.store}; `rapbench run` writes some, --out names another folder"
+                f"no results{self.asked.clause} in {self.store}; `rapbench run` writes some, --out names another folder"
             )
         return found
 

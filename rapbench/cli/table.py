@@ -97,8 +97,9 @@ def _all(store: Folder, asked: Filter, form: Format) -> Document:
     cells.sort(key=lambda one: _place(one.cell, asked.methods))
     found = [result for held in cells for result in results(held)]
     if not found:
-        what = f" of {asked}" if str(asked) else ""
-        raise DataMissing(f"no results{what} in {store}; `rapbench run` writes some, --out names another folder")
+        raise DataMissing(
+            f"no results{asked.clause} in {store}; `rapbench run` writes some, --out names another folder"
+        )
     return document(found, form)
 
 

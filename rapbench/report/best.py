@@ -6,16 +6,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rapbench.methods import is_control
-from rapbench.report.paired import differs, holm, pair, resamples_for
+from rapbench.report.paired import LEVEL, differs, holm, pair, resamples_for
 
 if TYPE_CHECKING:
     from rapbench.report.result import Result
 
 BEST, ALIKE, UNBEATEN = "*", "~", "!"
-_LEVEL = 0.05
 LEGEND = (
     f"{BEST} the best method of a column. {ALIKE} a method that cannot be told from it: over the images of both, "
-    f"their difference has a p of {_LEVEL} or more after Holm for the column, or a few images decide it. "
+    f"their difference has a p of {LEVEL} or more after Holm for the column, or a few images decide it. "
     f"{UNBEATEN} a control that the best method does not beat."
 )
 
@@ -56,7 +55,7 @@ def _p_value(result: Result, best: Result, comparisons: int) -> float | None:
 
 
 def _mark(result: Result, best: Result, p_value: float | None) -> str:
-    alike = p_value is None or p_value >= _LEVEL
+    alike = p_value is None or p_value >= LEVEL
     if _is_control(result):
         return UNBEATEN if alike or _badness(result) < _badness(best) else ""
     if _badness(result) == _badness(best):

@@ -13,15 +13,13 @@ import numpy as np
 
 from rapbench.core.types import first
 from rapbench.report.agreement import friedman_p, gap, ranks_among
-from rapbench.report.paired import Sample, bootstrap_p, differs, holm, pair
+from rapbench.report.paired import LEVEL, Sample, bootstrap_p, differs, holm, pair
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rapbench.core.types import Variant
 
-LEVEL = 0.05
-"""Below it a corrected p-value tells two methods apart."""
 Pairs = Mapping[frozenset[str], float]
 
 

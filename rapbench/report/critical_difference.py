@@ -14,7 +14,7 @@ from rapbench.report.figures import Drawing, colour, styled
 from rapbench.report.formats import number, printable
 from rapbench.report.ranks import Criterion, Ranks, ranks
 from rapbench.report.result import measured_on, results
-from rapbench.results.select import differing, of_one_setting
+from rapbench.results.select import method_of, of_one_setting, telling
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from rapbench.results.store import Held
 
 _WIDTH_INCHES, _LINE_INCHES = 5.0, 0.17
-_SHOWN = 16
-"""Characters of a digest in the name of a file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,13 +40,12 @@ class CriticalDifference:
 
     def __call__(self, held: Sequence[Held]) -> list[Drawing]:
         settings = of_one_setting([one for one in held if not one.cell.is_study], lambda one: one.cell)
-        apart = differing(one.cell for some in settings for one in some[:1])
+        cells = [some[0].cell for some in settings]
         drawings = []
-        for some in settings:
+        for some, cell in zip(settings, cells, strict=True):
             found = ranks([result for one in some for result in results(one)])
-            if found and any(map(_separation, found.criteria)):
-                setting = found.cell.identity.setting()
-                drawings.append(_drawing(found, "_".join(setting.get(key, "")[:_SHOWN] for key in apart)))
+            if found and drawn(found):
+                drawings.append(_drawing(found, "_".join(value for _, value in telling(cell, cells))))
         return drawings
 
 
@@ -60,7 +57,7 @@ def drawn(found: Ranks) -> dict[str, tuple[Criterion, Separation]]:
 
 def points(found: Ranks) -> pd.DataFrame:
     """A row a method of each diagram."""
-    return pd.DataFrame(point for one, _ in drawn(found).values() for point in _points(found, one))
+    return pd.DataFrame(point for one, told in drawn(found).values() for point in _points(found, one, told))
 
 
 def notes(found: Ranks) -> tuple[str, ...]:
@@ -80,15 +77,12 @@ def _separation(criterion: Criterion) -> Separation | None:
 
 
 def _drawing(found: Ranks, suffix: str) -> Drawing:
-    criteria = [one for one, _ in drawn(found).values()]
     with styled():
-        return Drawing(suffix=suffix, figure=_figure(found, criteria), points=points(found), notes=notes(found))
+        return Drawing(suffix=suffix, figure=_figure(found), points=points(found), notes=notes(found))
 
 
-def _points(found: Ranks, criterion: Criterion) -> Iterator[dict[str, Any]]:
+def _points(found: Ranks, criterion: Criterion, told: Separation) -> Iterator[dict[str, Any]]:
     """A row a method."""
-    told = _separation(criterion)
-    assert told is not None
     fixed = {key: value for key, value in measured_on(found.cell).items() if key not in {"method", "backend", "key"}}
     for name, rank in told.image_ranks.items():
         yield {
@@ -104,15 +98,15 @@ def _points(found: Ranks, criterion: Criterion) -> Iterator[dict[str, Any]]:
         }
 
 
-def _figure(found: Ranks, criteria: Sequence[Criterion]) -> Figure:
+def _figure(found: Ranks) -> Figure:
     """A diagram below the other."""
-    separations = [told for one in criteria if (told := _separation(one))]
-    heights = [_LINE_INCHES * (_num_lines(told) + 4) for told in separations]
+    diagrams = drawn(found)
+    heights = [_LINE_INCHES * (_num_lines(told) + 4) for _, told in diagrams.values()]
     figure = Figure(figsize=(_WIDTH_INCHES, sum(heights) + 2 * _LINE_INCHES), layout="constrained")
     grid = figure.subplots(len(heights), squeeze=False, height_ratios=heights)
-    for axes, criterion, told in zip(grid.flat, criteria, separations, strict=True):
+    for axes, (title, (_, told)) in zip(grid.flat, diagrams.items(), strict=True):
         _draw(axes, told, frozenset(found.controls))
-        axes.set_title(_title(criterion, told))
+        axes.set_title(title)
     figure.suptitle(printable(f"{found.cell.dataset}, {found.cell.model_title}: mean rank over images"), fontsize=8)
     return figure
 
@@ -141,7 +135,7 @@ def _draw(axes: Axes, told: Separation, controls: frozenset[str]) -> None:
     for n, name in enumerate(ordered):
         place, left = told.image_ranks[name], n < half
         height = -len(groups) - 1 - (n if left else len(ordered) - 1 - n)
-        end, look = lowest if left else highest, colour(_method(name))
+        end, look = lowest if left else highest, colour(method_of(name))
         axes.plot([place, place, end], [0, height, height], color=look, linewidth=0.7, zorder=1)
         axes.plot([place], [0], "o", color=look, markersize=3, clip_on=False)
         aligned: dict[str, Any] = {"ha": "right" if left else "left", "va": "center", "fontsize": 7, "color": look}
@@ -152,8 +146,3 @@ def _draw(axes: Axes, told: Separation, controls: frozenset[str]) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_visible(False)
     axes.spines[["left", "right", "bottom"]].set_visible(False)
-
-
-def _method(name: str) -> str:
-    """The catalogue name in how a method is called."""
-    return name.partition("(")[0].partition(" [")[0]

@@ -21,8 +21,8 @@ from rapbench.core.catalogue import Call, parse_call, placeless
 from rapbench.core.paths import stem_of
 from rapbench.methods import is_control
 from rapbench.metrics import METRICS
-from rapbench.report.formats import field_safe, markdown_safe, printable
-from rapbench.results.select import grouped, names
+from rapbench.report.formats import csv_field, field_safe, markdown_safe, printable
+from rapbench.results.select import files_of, grouped, names
 
 if TYPE_CHECKING:
     from rapbench.results.cell import Cell
@@ -140,8 +140,7 @@ def _is_control(cell: Cell) -> bool:
 
 def _placeless(cell: Cell) -> Cell:
     """The cell, its method called without the folders of files and code."""
-    own, call = cell.identity.method, parse_call(placeless(cell.method))
-    files = {key for key in call.parameters if own.digest and own.parameters.get(key, "file") == "file"}
+    call, files = parse_call(placeless(cell.method)), files_of(cell)
     texts = {key: Path(text).name if key in files else text for key, text in call.parameters.items()}
     return replace(cell, method=str(Call(call.name, texts)))
 
@@ -185,15 +184,9 @@ def _csv(table: pa.Table) -> bytes:
     sink = io.StringIO()
     writer = csv.writer(sink, lineterminator="\n")
     writer.writerow(map(field_safe, table.column_names))
-    columns = ([*map(_field, column.to_pylist())] for column in table.columns)
+    columns = ([*map(csv_field, column.to_pylist())] for column in table.columns)
     writer.writerows(zip(*columns, strict=True))
     return sink.getvalue().encode()
-
-
-def _field(value: Any) -> Any:
-    if isinstance(value, str):
-        return field_safe(value)
-    return json.dumps(value) if isinstance(value, bool | list | dict) else value
 
 
 _WRITERS = {TableForm.PARQUET: _parquet, TableForm.CSV: _csv}

@@ -18,6 +18,7 @@ from rapbench.core.errors import BadConfig
 from rapbench.core.writing import write_whole
 from rapbench.methods import METHODS, is_control
 from rapbench.report.formats import field_safe, printable
+from rapbench.results.select import files_of, foreign
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -183,8 +184,7 @@ def called(cell: Cell) -> str:
 
     A file is called by its name without folders, and by what it holds.
     """
-    own, call = cell.identity.method, parse_call(cell.method)
-    files = {key for key in call.parameters if own.digest and own.parameters.get(key, "file") == "file"}
+    own, call, files = cell.identity.method, parse_call(cell.method), files_of(cell)
     texts = {k: f"{Path(v).name} {str(own.digest)[:6]}" if k in files else v for k, v in call.parameters.items()}
     return label(cell.method_title, str(Call(call.name, texts)), own.backend)
 
@@ -192,5 +192,4 @@ def called(cell: Cell) -> str:
 def label(title: str, method: str, backend: str) -> str:
     """How a figure calls a method: its title, parameters that are not defaults, a backend that is not native."""
     _, bracket, parameters = method.partition("(")
-    foreign = "" if backend == "native" else f" [{backend}]"
-    return printable(title + (f" ({parameters}" if bracket else "") + foreign)
+    return printable(title + (f" ({parameters}" if bracket else "") + foreign(backend))

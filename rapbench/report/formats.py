@@ -283,12 +283,12 @@ def _csv(document: Document) -> str:
     records = document.records
     writer = csv.DictWriter(sink, list(records[0]) if records else [], lineterminator="\n")
     writer.writeheader()
-    writer.writerows({key: _flat(value) for key, value in record.items()} for record in records)
+    writer.writerows({key: csv_field(value) for key, value in record.items()} for record in records)
     return sink.getvalue().removesuffix("\n")
 
 
-def _flat(value: object) -> object:
-    """A value as one field: nothing for None, JSON for what has parts."""
+def csv_field(value: object) -> object:
+    """A value as one field of CSV: nothing for None, JSON for what has parts, no text that a spreadsheet computes."""
     if isinstance(value, str):
         return field_safe(value)
     return json.dumps(value) if isinstance(value, bool | dict | list) else value

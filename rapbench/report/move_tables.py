@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rapbench.report.formats import Document, Grid, interval, number
 from rapbench.report.moves import WITHIN, Move, Moves
 from rapbench.report.result import measured_on, origins
-from rapbench.results.select import of_one_setting
+from rapbench.results.select import foreign, of_one_setting
 
 if TYPE_CHECKING:
     from rapbench.results.cell import Cell
@@ -64,22 +64,24 @@ def _grid(some: Sequence[Move]) -> Grid:
 
 def _row(move: Move) -> tuple[str, ...]:
     cell, gap = move.after.cell, move.difference
-    method = (
-        cell.method if cell.identity.method.backend == "native" else f"{cell.method} [{cell.identity.method.backend}]"
-    )
     told = "-" if gap is None or gap.value is None else number(gap.value)
     ends = interval(gap.ci_low, gap.ci_high) if gap else ""
     counts = str(move.counts[0]) if move.is_paired else " and ".join(map(str, move.counts))
     values = ("-" if value is None else number(value) for value in move.numbers)
     variant = f"{move.after.variant} ({move.after.direction})"
-    return (method, cell.metric, variant, *values, f"{told} {ends}".rstrip(), counts, move.verdict)
+    return (_called(cell), cell.metric, variant, *values, f"{told} {ends}".rstrip(), counts, move.verdict)
+
+
+def _called(cell: Cell) -> str:
+    """The method, with its backend where that is not native."""
+    return f"{cell.method}{foreign(cell.identity.method.backend)}"
 
 
 def _only(title: str, cells: Sequence[Cell]) -> Grid:
     """Methods by metric."""
     rows: dict[tuple[str, ...], list[str]] = {}
     for cell in cells:
-        rows.setdefault((cell.dataset, cell.model_title, cell.metric), []).append(cell.method)
+        rows.setdefault((cell.dataset, cell.model_title, cell.metric), []).append(_called(cell))
     header = ("data set", "model", "metric", "methods")
     return Grid(title=title, header=header, rows=tuple((*key, ", ".join(names)) for key, names in rows.items()))
 

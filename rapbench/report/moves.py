@@ -74,7 +74,7 @@ class Move:
 
     @property
     def is_unchanged(self) -> bool:
-        """Whether every image has the value that it had, or the number is within rounding of what it was."""
+        """Whether the number is within rounding of what it was, or there is none on either side."""
         before, after = self.numbers
         if before is None or after is None:
             return before is after

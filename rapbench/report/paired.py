@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from rapbench.core.types import Variant
 
+LEVEL = 0.05
+"""Below it a corrected p-value tells two methods apart."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
@@ -180,7 +183,7 @@ def bootstrap_p(drawn: NDArray[np.float64]) -> float | None:
 
 
 def resamples_for(comparisons: int) -> int:
-    """Resamples with which the least p-value of a bootstrap is still below 0.05 when corrected for its company."""
+    """Resamples with which the least p-value of a bootstrap is still below LEVEL when corrected for its company."""
     return max(1000, 100 * comparisons)
 
 

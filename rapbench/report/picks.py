@@ -119,7 +119,7 @@ def picks(ranked: Ranking, most: int) -> list[Pick]:
 
 
 def _pick(method: str, percentile: int, scores: pd.Series[float]) -> Pick:
-    """Source: the nearest rank to a percentile of the ranking."""
+    """The image whose rank is the nearest to a percentile of the ranking."""
     place = round(percentile / 100 * (len(scores) - 1))
     return Pick(method, percentile, str(scores.index[place]), float(scores.iloc[place]))
 

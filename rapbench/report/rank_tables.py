@@ -7,8 +7,8 @@ from dataclasses import asdict
 from typing import Any
 
 from rapbench.report import result
-from rapbench.report.cliques import LEVEL
 from rapbench.report.formats import Document, Grid, number
+from rapbench.report.paired import LEVEL
 from rapbench.report.ranks import Criterion, Place, Ranks
 from rapbench.report.result import measured_on
 

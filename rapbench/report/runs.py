@@ -12,13 +12,11 @@ from typing import Any
 
 from rapbench.core.catalogue import parse_call
 from rapbench.results.cell import Cell
-from rapbench.results.select import differing, foreign
+from rapbench.results.select import foreign, telling
 from rapbench.results.store import Held
 
 _USUAL = {"select": "all", "seed": "0", "scoring_precision": "same", "backend": "native"}
 """Settings that need not be typed."""
-_SHOWN = 16
-"""Characters of a digest that tell it from others."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -134,15 +132,11 @@ def runs(held: Iterable[Held]) -> list[Run]:
 def titles(cells: Sequence[Cell]) -> list[str]:
     """Network and images of cells of several settings, with what tells those of one name apart."""
     plain = [f"{cell.model_title} on {cell.dataset}{foreign(cell.identity.method.backend)}" for cell in cells]
+    namesakes = {name: [cell for cell, called in zip(cells, plain, strict=True) if called == name] for name in plain}
     return [
-        ", ".join([name, *_apart(cell, [other for other, called in zip(cells, plain, strict=True) if called == name])])
+        ", ".join([name, *(f"{key} {value}" for key, value in telling(cell, namesakes[name]))])
         for name, cell in zip(plain, cells, strict=True)
     ]
-
-
-def _apart(own: Cell, namesakes: Sequence[Cell]) -> list[str]:
-    setting = own.identity.setting()
-    return [f"{key.rpartition('.')[2]} {setting.get(key, 'default')[:_SHOWN]}" for key in differing(namesakes)]
 
 
 def counted(counts: Mapping[str, int]) -> str:

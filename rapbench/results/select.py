@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -88,12 +89,17 @@ class Filter:
         )
 
     def __str__(self) -> str:
-        """What is asked for, as options of a command; empty where nothing is."""
+        """What is asked for, as options of a command that a shell reads; empty where nothing is."""
         fields = ("model", "dataset", "weights", "select", "target", "seed", "precision", "device")
         given = {key: value for key in fields if (value := getattr(self, key)) is not None}
         lists = {"method": self.methods, "metric": self.metrics}
         listed = {key: ",".join(some) for key, some in lists.items() if some}
-        return " ".join(f"--{key} {value}" for key, value in (given | listed).items())
+        return " ".join(f"--{key} {shlex.quote(str(value))}" for key, value in (given | listed).items())
+
+    @property
+    def clause(self) -> str:
+        """What is asked for, behind the name of what there is none of: ' of --seed 1'; empty where nothing is."""
+        return f" of {self}" if str(self) else ""
 
 
 def _named(asked: Sequence[str], *called: str) -> bool:
@@ -150,6 +156,17 @@ def differing(cells: Iterable[Cell]) -> dict[str, list[str]]:
     return {key: values for key, values in held.items() if len(values) > 1}
 
 
+def telling(own: Cell, cells: Iterable[Cell]) -> list[tuple[str, str]]:
+    """Name and value, in one of some cells, of each part of a setting in which they differ."""
+    setting = own.identity.setting()
+    return [(key.rpartition(".")[2], setting.get(key, "default")[:_SHOWN]) for key in differing(cells)]
+
+
+def method_of(name: str) -> str:
+    """The catalogue name of a method, of what `names` calls it."""
+    return parse_call(name.partition(" [")[0]).name
+
+
 def option(key: str, value: str, dataset: str) -> str:
     """The option that asks for one value of a setting's part, empty where none does.
 
@@ -177,6 +194,12 @@ def names(cells: Sequence[Cell]) -> list[str]:
         told += [str(arithmetic)] * bool(arithmetic)
         found.append(f"{name} [{', '.join(told)}]" if told else name)
     return found
+
+
+def files_of(cell: Cell) -> frozenset[str]:
+    """The parameters of a cell's method, of those that are typed, that are files."""
+    own, typed = cell.identity.method, parse_call(cell.method).parameters
+    return frozenset(key for key in typed if own.digest and own.parameters.get(key, "file") == "file")
 
 
 def foreign(backend: str) -> str:

@@ -11,7 +11,7 @@ import json
 import logging
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -212,14 +212,11 @@ class Store:
 
     def opened(self, cell: Cell, pattern: str = "*", columns: Sequence[str] | None = None) -> dict[int, Opened]:
         """The whole files of a cell by the position they start at, in order; of several, the best."""
-        found: dict[int, Opened] = {}
         paths = sorted(set((self.root / cell.folder).glob(f"{pattern}.parquet")) - self._aside - self._damaged)
-        for path, opened in zip(paths, _all_opened(paths, cell, columns), strict=True):
-            if opened is None:
-                self._tell(path)
-            elif (start := opened.file.block.start) not in found or opened.worth > found[start].worth:
-                found[start] = opened
-        return found
+        found = dict(zip(paths, _all_opened(paths, cell, columns), strict=True))
+        for path in (path for path, opened in found.items() if opened is None):
+            self._tell(path)
+        return _best(filter(None, found.values()))
 
     def _tell(self, path: Path) -> None:
         """Names a damaged file, once; one that another worker has removed meanwhile is none."""
@@ -277,11 +274,8 @@ class Folders:
 
 def _joined_rows(cell: Cell, stores: Sequence[Store]) -> Rows:
     """All rows that several folders hold of a cell, in order; of two files with the same start, the better."""
-    found: dict[int, Opened] = {}
-    for start, one in ((start, one) for store in stores for start, one in store.opened(cell).items()):
-        if start not in found or one.worth > found[start].worth:
-            found[start] = one
-    return _rows([found[start] for start in sorted(found)])
+    opened = (one for store in stores for one in store.opened(cell).values())
+    return _rows(list(_best(opened).values()))
 
 
 def covers(files: Mapping[int, BlockFile], block: Block) -> bool:
@@ -318,6 +312,16 @@ class Opened(NamedTuple):
         kept = tuple(incident for incident in self.file.incidents if incident.position < stop)
         table = self.table.filter(pc.field("index") < stop) if self.table.num_columns else self.table
         return Opened(replace(self.file, incidents=kept), table)
+
+
+def _best(opened: Iterable[Opened]) -> dict[int, Opened]:
+    """Files by the position they start at, in order; of several, the best."""
+    found: dict[int, Opened] = {}
+    for one in opened:
+        start = one.file.block.start
+        if start not in found or one.worth > found[start].worth:
+            found[start] = one
+    return dict(sorted(found.items()))
 
 
 def _spec(path: Path) -> Cell | None:

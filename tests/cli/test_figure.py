@@ -37,8 +37,10 @@ def rapbench_figure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FigureCo
     return run
 
 
-def store(method: str, *, model: str = "vgg16", metric: str = "perturbation", space: str = "net") -> None:
-    """Rows of ten images in the default results folder."""
+def store(
+    method: str, *, model: str = "vgg16", metric: str = "perturbation", space: str = "net", root: str = "results/runs"
+) -> None:
+    """Rows of ten images in a results folder."""
     chosen = {"pixels": "10", "steps": str(STEPS)} | ({} if space == "net" else {"space": space})
     own = cell(
         method, metric=str(Call(metric, chosen if metric == "perturbation" else {})), dataset="scenes", model=model
@@ -52,7 +54,7 @@ def store(method: str, *, model: str = "vgg16", metric: str = "perturbation", sp
         "lerf_accuracy": curves,
         "morf_accuracy": 1 - curves,
     }
-    Store(Path("results/runs")).write(shown, Block(0, 10), columns, [], {})
+    Store(Path(root)).write(shown, Block(0, 10), columns, [], {})
 
 
 def test_every_setting_is_written_as_pictures_and_points_and_the_paths_are_printed(
@@ -89,6 +91,15 @@ def test_models_methods_and_the_folder_can_be_chosen(rapbench_figure: FigureComm
     assert done.stdout.split()[-1] == "there/perturbation.csv"
     points = pd.read_csv("there/perturbation.csv")
     assert set(zip(points["model"], points["method"], strict=True)) == {("vgg16", "rap")}
+
+
+def test_several_folders_are_read_as_one(rapbench_figure: FigureCommand) -> None:
+    store("rap", root="one")
+    store("gradient", root="two")
+    done = rapbench_figure("perturbation", "--out", "one", "--out", "two")
+    (points,) = [path for path in done.stdout.split() if path.endswith(".csv")]
+    assert points.startswith("one/figures/")
+    assert set(pd.read_csv(points)["method"]) == {"rap", "gradient"}
 
 
 def test_the_order_can_be_chosen(rapbench_figure: FigureCommand) -> None:

@@ -143,6 +143,15 @@ def test_pictures_are_bounded_and_the_others_are_named(rapbench: Command, runs: 
     page = page_of(runs)
     assert len(page.of("article")) == 2 + 1  # and the run
     assert "not shown" in page.text
+    assert "The rows were computed by" not in page.text
+
+
+def test_maps_of_another_machine_than_the_rows_say_so(
+    rapbench: Command, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rapbench.run.plan.platform.machine", lambda: "abacus")
+    rapbench("report", "--out", str(runs), "--pictures", "1", "--method", "rap")
+    assert re.search(r"The rows were computed by .*; the maps by .*device abacus", page_of(runs).text)
 
 
 @pytest.mark.parametrize(

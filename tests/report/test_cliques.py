@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import chain, combinations
 
 import numpy as np
@@ -10,8 +11,8 @@ import pytest
 from scipy import stats
 
 from rapbench.core.types import Variant
-from rapbench.report.cliques import LEVEL, Separation, separation
-from rapbench.report.paired import Sample
+from rapbench.report.cliques import Separation, separation
+from rapbench.report.paired import LEVEL, Sample
 
 MEAN = Variant(direction="lower", statistics=lambda rows: rows[["a"]].to_numpy(), undefined={})
 RATIO = Variant(
@@ -63,6 +64,12 @@ def test_where_images_have_no_value_the_bootstrap_compares() -> None:
     assert found.p_values[frozenset("ac")] == pytest.approx(3 * 2 / 601)
 
 
+def test_a_median_has_no_values_of_images_and_is_compared_by_the_bootstrap() -> None:
+    found = separated(shifted(0, 3), replace(MEAN, average="median"))
+    assert not found.of_images
+    assert found.p_values == {frozenset("ab"): pytest.approx(2 / 601)}
+
+
 def test_methods_are_told_apart_only_where_not_all_are_alike_and_controls_by_themselves() -> None:
     rng = np.random.default_rng(3)
     values = {name: rng.normal(size=(30, 1)) for name in "abcd"} | {"control": rng.normal(size=(30, 1)) + 9}
@@ -71,6 +78,20 @@ def test_methods_are_told_apart_only_where_not_all_are_alike_and_controls_by_the
     assert found.friedman_p > LEVEL
     assert found.cliques == (("a", "b", "c", "d"), ("control",))
     assert found.image_ranks["control"] == 4.5
+
+
+def test_a_pair_that_wilcoxon_tells_apart_is_alike_where_friedman_s_test_tells_none_apart() -> None:
+    gains = np.r_[np.arange(1.0, 25.0), -np.arange(1, 17) / 100][:, None]  # few more are above zero than below, by far
+    values = {"a": gains, "b": np.zeros((40, 1)), "c": np.tile([[100.0], [-100.0]], (20, 1))}
+    found = separated(values)
+    assert found.p_values[frozenset("ab")] < LEVEL < (found.friedman_p or 0)
+    assert found.cliques == (("a", "b", "c"),)
+
+
+def test_the_first_of_an_image_is_the_method_that_its_direction_calls_best() -> None:
+    values = {name: np.full((5, 1), value) for name, value in {"a": 1.0, "b": 2.0, "c": 3.0}.items()}
+    assert separated(values).image_ranks == {"a": 1, "b": 2, "c": 3}
+    assert separated(values, replace(MEAN, direction="higher")).image_ranks == {"a": 3, "b": 2, "c": 1}
 
 
 def test_a_control_with_fewer_images_is_compared_on_those_it_has() -> None:

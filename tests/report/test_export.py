@@ -59,6 +59,13 @@ def test_the_order_of_cells_does_not_change_a_byte() -> None:
         assert written(form) == written(form, stored()[::-1]) == written(form)
 
 
+def test_a_file_has_the_same_name_whatever_methods_it_holds() -> None:
+    every = {shelf.stem for shelf in shelves(stored())}
+    alone = {shelf.stem for one in stored() for shelf in shelves([one])}
+    assert alone == every
+    assert all("method" not in shelf.setting for shelf in shelves(stored()))
+
+
 def test_checksums_name_every_other_file_and_are_its_hash() -> None:
     found = written()
     lines = [line.split("  ") for line in found[SUMS].decode().splitlines()]

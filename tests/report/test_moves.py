@@ -61,6 +61,14 @@ def test_differences_that_point_both_ways_are_within_their_interval() -> None:
     assert not only(found).has_moved
 
 
+def test_an_interval_that_ends_at_zero_holds_it() -> None:
+    few = np.r_[np.ones(3), np.zeros(37)]  # a resample without the three is not rare
+    move = only(moves([rap(np.zeros(40))], [rap(few)]))
+    assert move.difference is not None
+    assert move.difference.ci_low == 0
+    assert move.verdict == "within its interval"
+
+
 def test_images_are_paired_by_id_where_both_have_them() -> None:
     """Unpaired, a shift this small would drown in how hard images are."""
     before, after = rap(BEFORE[:30]), rap(BEFORE[10:] + 0.1, start=10)
@@ -115,6 +123,12 @@ def test_what_is_ignored_may_differ() -> None:
     assert apart([rap(BEFORE)], [rap(BEFORE, seed=3)]) == {"seed": ("0", "3")}
 
 
+def test_folders_are_kept_apart_only_by_what_they_have_no_value_of_in_common() -> None:
+    ours = [rap(BEFORE, seed=0, device="cuda"), rap(BEFORE, seed=1, device="cuda")]
+    theirs = [rap(BEFORE, seed=1), rap(BEFORE, seed=2)]
+    assert apart(ours, theirs) == {"device": ("cuda", "cpu")}
+
+
 def test_two_cells_that_would_be_one_number_are_refused() -> None:
     with pytest.raises(BadConfig, match="which would be one number"):
         moves([rap(BEFORE), rap(BEFORE, rapbench="2")], [rap(BEFORE)])
@@ -128,6 +142,14 @@ def test_what_only_one_folder_holds_is_listed_by_metric() -> None:
     assert "outside_inside  gradient, random" in shown
     assert "only in B, new" in shown
     assert "nothing moved" in shown
+
+
+def test_a_method_of_another_backend_is_told_from_the_native_one() -> None:
+    ours = [rap(BEFORE), rap(BEFORE, backend="captum")]
+    both = document(moves(ours, ours), "a", "b", everything=True).grids[0]
+    assert {row[0] for row in both.rows} == {"rap", "rap [captum]"}
+    (alone,) = document(moves(ours, ours[:1]), "a", "b").grids
+    assert [row[-1] for row in alone.rows] == ["rap [captum]"]
 
 
 def test_moved_numbers_are_printed_and_the_others_on_request() -> None:

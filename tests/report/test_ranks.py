@@ -138,6 +138,13 @@ def test_controls_stand_apart_and_move_no_method(found: list[Result], ranked: Ra
     assert document(both).grids[1].title == "controls"
 
 
+def test_a_control_ahead_of_all_takes_nothing_from_the_shares_of_methods(found: list[Result], ranked: Ranks) -> None:
+    both = ranks([*found, *measured("center", np.zeros(N), [[8, 0, 0, 8]] * N)])
+    assert both is not None
+    assert both.overall["center"].value == 0.5
+    assert both.first == {**ranked.first, "center": 1}
+
+
 def test_methods_of_the_same_maps_share_ranks_shares_and_letters(found: list[Result]) -> None:
     twin = measured("lrp_epsilon", RATIOS["rap"], COUNTS["rap"])
     both = ranks([*found, *twin])

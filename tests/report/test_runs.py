@@ -74,6 +74,14 @@ def test_what_cannot_be_one_command_is_several_runs_whose_titles_differ() -> Non
     assert "seed 1" in found[1].title
 
 
+def test_scores_of_another_precision_are_a_run_of_their_own() -> None:
+    own = cell("rap")
+    metric = replace(own.identity.metric, arithmetic="bf16")
+    other = replace(own, identity=replace(own.identity, metric=metric))
+    found = runs(map(holding, [own, other]))
+    assert ["scoring-precision" in run.command(Path()) for run in found] == [False, True]
+
+
 def test_titles_say_no_more_than_tells_settings_apart() -> None:
     assert titles([cell("rap"), cell("rap", model="alexnet")]) == [
         "vgg16 (IMAGENET1K_V1) on imagenet",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,13 @@ def test_a_filter_is_written_as_options() -> None:
     assert str(Filter(model="vgg16", seed=0, methods=("rap", "random"))) == "--model vgg16 --seed 0 --method rap,random"
     assert str(Filter(metrics=("guards", "segmentation"))) == "--metric guards,segmentation"
     assert not str(Filter())
+
+
+def test_options_of_a_filter_pass_through_a_shell() -> None:
+    asked = Filter(dataset="voc(preprocess=crop)", weights="my runs/$a.pth", methods=("lrp_a2b1(bias=signed)", "rap"))
+    words = ["--dataset", "voc(preprocess=crop)", "--weights", "my runs/$a.pth"]
+    assert shlex.split(str(asked)) == [*words, "--method", "lrp_a2b1(bias=signed),rap"]
+    assert "'voc(preprocess=crop)'" in str(asked)
 
 
 def test_cells_of_one_setting_are_together_whatever_their_method_and_metric() -> None:

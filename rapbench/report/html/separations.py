@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from rapbench.core.catalogue import parse_call
 from rapbench.report.cliques import Separation
 from rapbench.report.critical_difference import bars, drawn, notes, points
 from rapbench.report.html import svg
@@ -15,6 +14,7 @@ from rapbench.report.html.svg import Scale
 from rapbench.report.html.tables import Row, cell, column, row_head, table
 from rapbench.report.html.theme import series
 from rapbench.report.ranks import Ranks
+from rapbench.results.select import method_of
 
 _WIDTH, _LEFT, _TOP, _LINE, _LETTER = 560, 170, 34, 20, 6.6
 READING = (
@@ -84,10 +84,9 @@ def _axis(scale: Scale) -> Markup:
 def _name(name: str, told: Separation, scale: Scale, y: float, *, left: bool) -> Markup:
     x, end = scale(told.image_ranks[name]), scale.start if left else scale.end
     most = int(_LEFT / _LETTER) - 7
-    short = name if len(name) <= most else f"{name[: most - 1]}…"
-    text = f"{short} {told.image_ranks[name]:.2f}"
+    text = f"{svg.shortened(name, most)} {told.image_ranks[name]:.2f}"
     at, anchor = (end - 6, "end") if left else (end + 6, "start")
-    kind = series(parse_call(name.partition(" [")[0]).name)
+    kind = series(method_of(name))
     content = [
         element("title", {}, name),
         svg.line([(x, _TOP), (x, y), (end, y)], "thin"),

@@ -35,7 +35,7 @@ def spreads(found: Scores, at: Place) -> tuple[Part, ...]:
 
 def _spread(variant: str, direction: str, drawn: Sequence[Box], name: str) -> Markup:
     """A row a method."""
-    names = [box.name if len(box.name) <= _MOST_LETTERS else f"{box.name[: _MOST_LETTERS - 1]}…" for box in drawn]
+    names = [svg.shortened(box.name, _MOST_LETTERS) for box in drawn]
     left = 14 + _LETTER * max(map(len, names))
     height = _TOP + _ROW * len(drawn) + _BOTTOM
     scale = _scale(drawn, left)

@@ -83,6 +83,11 @@ def text(content: str, at: Point, kind: str = "", anchor: str = "start") -> Mark
     return element("text", {**classed(kind), "x": f"{x:.1f}", "y": f"{y:.1f}", "text-anchor": anchor}, content)
 
 
+def shortened(name: str, most: int) -> str:
+    """A name of at most so many letters, the last of which says that there are more."""
+    return name if len(name) <= most else f"{name[: most - 1]}…"
+
+
 def mark(shape: str, at: Point, radius: float, kind: str) -> Markup:
     """One of matplotlib's markers at a point."""
     x, y = at

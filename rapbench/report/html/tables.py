@@ -97,7 +97,7 @@ def scored(found: Scores, every: Sequence[Result], name: str, command: str) -> t
         name: its address within the page.
         command: what prints the same in a terminal.
     """
-    title, stem = heading_of(found.group), file_stem(heading_of(found.group))
+    title = heading_of(found.group)
     header = [
         column("method", numeric=False),
         *(column(variant, f"{direction} is better") for variant, direction in found.variants.items()),
@@ -108,7 +108,7 @@ def scored(found: Scores, every: Sequence[Result], name: str, command: str) -> t
     return (
         Part(content=joined([heading(title, name), table(name, header, rows), *notes])),
         *_all_variants(every, name, title, command),
-        *(_file(every, form, stem, title, command) for form in (Format.CSV, Format.JSON)),
+        *(_file(document(every, form), form, title, command, "all variants") for form in (Format.CSV, Format.JSON)),
     )
 
 
@@ -144,12 +144,12 @@ def _all_variants(every: Sequence[Result], name: str, title: str, command: str) 
     return (Part(content=whole, worth=Worth.VARIANTS, what=f"all variants of {title}", cure=f"`{command}`"),)
 
 
-def _file(every: Sequence[Result], form: Format, stem: str, title: str, command: str) -> Part:
-    """Every variant as a file, the same as a terminal prints."""
-    content = rendered(document(every, form), form)
-    link = download(f"{content}\n", stem, form.value, f"{form.value.upper()}, all variants")
+def _file(held: Document, form: Format, title: str, command: str, of: str = "") -> Part:
+    """A document as a file, the same as a terminal prints."""
+    kind = form.upper()
+    link = download(f"{rendered(held, form)}\n", file_stem(title), form, ", ".join(filter(None, [kind, of])))
     worth = Worth.CSV if form is Format.CSV else Worth.JSON
-    return Part(content=link, worth=worth, what=f"{form.value.upper()} of {title}", cure=f"`{command} --format {form}`")
+    return Part(content=link, worth=worth, what=f"{kind} of {title}", cure=f"`{command} --format {form}`")
 
 
 def printed(document: Document, name: str, controls: Collection[str], command: str) -> tuple[Part, ...]:
@@ -164,16 +164,7 @@ def printed(document: Document, name: str, controls: Collection[str], command: s
     notes = joined([heading(document.title, name), *(prose(note, "note") for note in document.notes)])
     grids = [_grid(grid, f"{name}-{n}", controls) for n, grid in enumerate(document.grids)]
     remarks = joined(prose(remark, "note") for remark in document.remarks)
-    stem = file_stem(document.title)
-    files = [
-        Part(
-            content=download(f"{rendered(document, form)}\n", stem, form.value, form.value.upper()),
-            worth=Worth.CSV if form is Format.CSV else Worth.JSON,
-            what=f"{form.value.upper()} of {document.title}",
-            cure=f"`{command} --format {form}`",
-        )
-        for form in (Format.CSV, Format.JSON)
-    ]
+    files = [_file(document, form, document.title, command) for form in (Format.CSV, Format.JSON)]
     return (Part(content=notes), *(Part(content=grid) for grid in grids), Part(content=remarks), *files)
 
 

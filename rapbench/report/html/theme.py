@@ -27,12 +27,8 @@ DARK: Mapping[str, str] = {
     "best": "#1f3a29",
     "warn": "#f0a875",
 }
-TEXTS = ("ink", "soft", "accent", "warn")
-"""The colours of text."""
-GROUNDS = ("ground", "raised", "best")
-"""What text stands on."""
-TEXT_CONTRAST, SHAPE_CONTRAST = 4.5, 3.0
-"""The least contrast of text and of lines in a figure. Source: WCAG 2.2, criteria 1.4.3 and 1.4.11, level AA."""
+SHAPE_CONTRAST = 3.0
+"""The least contrast of lines in a figure. Source: WCAG 2.2, criterion 1.4.11, level AA."""
 _GREY = "#8c8c8c"
 _STEPS = 50
 

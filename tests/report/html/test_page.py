@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from html import unescape
@@ -47,6 +48,15 @@ def store(folder: Path) -> Store:
         columns = {name: rows[name].to_numpy() for name in rows}
         found.write(rude(cell(method)), Block(0, 20), columns, [], {RUDE: RUDE})
     return found
+
+
+def test_a_command_of_a_page_asks_for_the_same_cells_of_the_same_folders(tmp_path: Path) -> None:
+    roots = (tmp_path / "my runs", tmp_path / "$b")
+    asked = Filter(dataset="scenes(count=20)", methods=("rap", "lrp_a2b1(bias=signed)"))
+    source = Source(store=Store(tmp_path), roots=roots, asked=asked)
+    options = ["--dataset", "scenes(count=20)", "--method", "rap,lrp_a2b1(bias=signed)"]
+    folders = ["--out", str(roots[0]), "--out", str(roots[1])]
+    assert shlex.split(source.command("table")) == ["rapbench", "table", *options, *folders]
 
 
 def texts(html: Page) -> str:

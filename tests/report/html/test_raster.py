@@ -31,6 +31,14 @@ def test_zero_is_white_and_the_ends_are_the_ends_of_the_scale() -> None:
     assert shown[1, 0].tolist() == colour(0.0)
 
 
+def test_colours_end_at_a_percentile_and_not_at_the_greatest_magnitude() -> None:
+    values = np.full((20, 20), 1.0)
+    values[0, 0], values[1, 0] = 1000.0, -0.5
+    shown = pixels(map_png(values))
+    assert shown[0, 0].tolist() == shown[5, 5].tolist() == colour(1.0)
+    assert shown[1, 0].tolist() == colour(0.25)
+
+
 @pytest.mark.parametrize("factor", [1e-30, 1.0, 1e30])
 def test_the_size_of_relevance_does_not_change_its_picture(factor: float) -> None:
     values = np.random.default_rng(0).normal(size=(30, 30))

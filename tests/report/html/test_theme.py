@@ -8,19 +8,12 @@ import pytest
 
 from rapbench.methods import METHODS, is_control
 from rapbench.report.figures import COLOURS
-from rapbench.report.html.theme import (
-    DARK,
-    GROUNDS,
-    LIGHT,
-    SHAPE_CONTRAST,
-    TEXT_CONTRAST,
-    TEXTS,
-    contrast,
-    seen,
-    series,
-    variables,
-)
+from rapbench.report.html.theme import DARK, LIGHT, SHAPE_CONTRAST, contrast, seen, series, variables
 
+TEXTS = ("ink", "soft", "accent", "warn")
+GROUNDS = ("ground", "raised", "best")
+TEXT_CONTRAST = 4.5
+"""The least contrast of text. Source: WCAG 2.2, criterion 1.4.3, level AA."""
 themes = pytest.mark.parametrize("theme", [LIGHT, DARK], ids=["light", "dark"])
 
 
