@@ -119,7 +119,7 @@ class Attention:
         without = self.values[position].index_fill(1, self.patches.order, 0)
         logits = self.graph.continued(self.values, position, without)
         others = [n for n in range(tokens.shape[-1]) if n not in patches]
-        if not others or logits is None or not is_close(logits, self.values[self.graph.output]):
+        if not others or not is_close(logits, self.values[self.graph.output]):
             raise UnsupportedLayer(f"{self.title} needs a class token, and the logits are read off the patches")
         return tokens[..., others[0], :]
 
@@ -224,7 +224,6 @@ class AttentionGradCam:
         with torch.enable_grad():
             last = found[-1].requires_grad_()
             logits = found.graph.continued(found.values, found.positions[-1], last)
-            assert logits is not None
             (gradient,) = torch.autograd.grad(_score(logits, target), [last])
         weights = found.class_row(gradient).index_select(2, found.patches.order).mean(2, keepdim=True)
         return found.map((weights * found.class_row(last.detach())).mean(1).relu())
@@ -321,7 +320,6 @@ class LeGrad:
         for a, output in zip(found, outputs, strict=True):
             with torch.enable_grad():
                 logits = found.graph.continued(found.values, outputs[-1], found.values[output])
-                assert logits is not None
                 score = _score(logits, target)
             (gradient,) = torch.autograd.grad(score, [a], retain_graph=True)
             total = total + gradient.relu().mean((1, 2))
