@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from rapbench.core.ranges import Count, Positive, Several
 from rapbench.core.types import Explained, Need, Variant
 from rapbench.metrics.draws import generators
-from rapbench.metrics.masked import NUM_INPUTS
+from rapbench.metrics.masked import NUM_INPUTS, logit
 from rapbench.metrics.undefined import FLAWS, flawless, flaws, scattered
 
 if TYPE_CHECKING:
@@ -60,11 +61,10 @@ class Infidelity:
         """Columns: means (N,) over an image's perturbations of s², s d and d²."""
         found = flaws(explained.relevance, explained.pixels)
         images = flawless(found)
-        draws = generators(explained.batch.seeds[images.cpu()], "infidelity")
-        moments = [self._moments(explained, *one) for one in zip(images.tolist(), draws, strict=True)]
-        rows = torch.stack(moments) if moments else explained.pixels.new_empty(0, 3)
-        columns = scattered(images, rows, len(explained.relevance)).unbind(1)
-        return dict(zip(("said_squared", "product", "drop_squared"), columns, strict=True)) | found
+        said, drop = self._said_and_drop(explained, images) if len(images) else explained.pixels.new_empty(2, 0, 1)
+        moments = {"said_squared": said * said, "product": said * drop, "drop_squared": drop * drop}
+        means = {name: values.mean(1) for name, values in moments.items()}
+        return {name: scattered(images, rows, len(explained.relevance)) for name, rows in means.items()} | found
 
     def variants(self, *, signed: bool) -> Mapping[str, Variant]:
         unsaid = {"no relevance where perturbed": lambda rows: (rows["said_squared"] == 0).to_numpy()}
@@ -73,37 +73,61 @@ class Infidelity:
             "rescaled": Variant(direction="lower", statistics=_rescaled, undefined=FLAWS | unsaid),
         }
 
-    def _moments(self, explained: Explained, image: int, draw: torch.Generator) -> Tensor:
-        """Means (3,) of s², s d and d² of an image."""
-        x, relevance, target = explained.batch.x[image], explained.relevance[image].double(), explained.target[image]
+    def _said_and_drop(self, explained: Explained, images: Tensor) -> Tensor:
+        """What relevance says and what the logit loses, s and d (2, M, S) float64, of S perturbations of M images."""
+        draws = generators(explained.batch.seeds[images.cpu()], "infidelity")
+        perturbed = self._without_squares if self.perturbation == "square" else self._under_noise
+        of = images.repeat_interleave(self.samples)
         said, left = [], []
-        for some in torch.split(torch.arange(self.samples), NUM_INPUTS[x.device.type]):
-            pairs = [self._perturbed(x, relevance, draw) for _ in some]
-            said.append(torch.stack([s for s, _ in pairs]))
-            left.append(explained.network.classify(torch.stack([shown for _, shown in pairs]))[:, target].double())
-        s, d = torch.cat(said), explained.intact[image, target].double() - torch.cat(left)
-        return torch.stack([(s * s).mean(), (s * d).mean(), (d * d).mean()])
+        for some, (s, shown) in zip(_some(of), perturbed(explained, of, draws), strict=True):
+            said.append(s)
+            left.append(logit(explained.network.classify(shown), explained.target[some]).squeeze(1))
+        intact = logit(explained.intact, explained.target)[images]
+        return torch.stack([torch.cat(said).view(len(images), -1), intact - torch.cat(left).view(len(images), -1)])
 
-    def _perturbed(self, x: Tensor, relevance: Tensor, draw: torch.Generator) -> tuple[Tensor, Tensor]:
-        """What the relevance says of a perturbation, s, and the perturbed image (C, H, W)."""
-        if self.perturbation == "square":
-            inside = _square(x.shape[1], x.shape[2], draw).to(x.device)
-            return (relevance * inside).sum(), x.masked_fill(inside, 0)
-        noise = self.sigma * torch.randn(x.shape, generator=draw).to(x)
-        return (noise * relevance).sum(), x - noise
+    def _without_squares(
+        self, explained: Explained, of: Tensor, draws: Sequence[torch.Generator]
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Of some pictures at a time, s (M,) and the pictures (M, C, H, W) without a square each."""
+        x, pixels = explained.batch.x, explained.relevance.double().sum(1)
+        drawn = [_square(x.shape[2], x.shape[3], draw) for draw in draws for _ in range(self.samples)]
+        for some, edges in zip(_some(of), _some(torch.tensor(drawn).to(x.device)), strict=True):
+            inside = _within(edges, x.shape[2], x.shape[3])
+            yield (pixels[some] * inside).sum((1, 2)), x[some].masked_fill(inside.unsqueeze(1), 0)
+
+    def _under_noise(
+        self, explained: Explained, of: Tensor, draws: Sequence[torch.Generator]
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Of some pictures at a time, s (M,) and the pictures (M, C, H, W) less noise."""
+        x, relevance = explained.batch.x, explained.relevance.double()
+        each = iter(draw for draw in draws for _ in range(self.samples))
+        for some in _some(of):
+            drawn = [torch.randn(x.shape[1:], generator=draw) for draw in islice(each, len(some))]
+            noise = self.sigma * torch.stack(drawn).to(x)
+            yield (noise * relevance[some]).sum((1, 2, 3)), x[some] - noise
 
 
-def _square(height: int, width: int, draw: torch.Generator) -> Tensor:
-    """A square (H, W) bool of a random side and place, whole inside the image."""
+def _some(pictures: Tensor) -> tuple[Tensor, ...]:
+    """What belongs to pictures, for as many at a time as are built and classified at once."""
+    return torch.split(pictures, NUM_INPUTS[pictures.device.type])
+
+
+def _square(height: int, width: int, draw: torch.Generator) -> tuple[int, int, int]:
+    """First row, first column and side of a random square, whole inside the image."""
 
     def drawn(high: int) -> int:
         return int(torch.randint(high, (), generator=draw))
 
     side = 1 + drawn(max(1, round(_LARGEST * min(height, width))))
-    top, left = drawn(height - side + 1), drawn(width - side + 1)
-    inside = torch.zeros(height, width, dtype=torch.bool)
-    inside[top : top + side, left : left + side] = True
-    return inside
+    return drawn(height - side + 1), drawn(width - side + 1), side
+
+
+def _within(squares: Tensor, height: int, width: int) -> Tensor:
+    """Which pixels (M, H, W) bool lie in squares (M, 3)."""
+    top, left, side = (edge.unsqueeze(1) for edge in squares.unbind(1))
+    rows, columns = (torch.arange(size, device=squares.device) for size in (height, width))
+    down, across = (rows >= top) & (rows < top + side), (columns >= left) & (columns < left + side)
+    return down.unsqueeze(2) & across.unsqueeze(1)
 
 
 def _moment(rows: DataFrame, name: str) -> NDArray[np.float64]:

@@ -45,8 +45,9 @@ def test_it_agrees_with_captum_on_the_same_perturbations(
 
             def perturbed(inputs: Tensor, draw: torch.Generator = draw) -> tuple[Tensor, Tensor]:
                 if kind == "square":
-                    squares = [infidelity._square(24, 24, draw).expand(3, 24, 24) for _ in inputs]
-                    return (inside := torch.stack(squares).double()), inputs * (1 - inside)
+                    drawn = torch.tensor([infidelity._square(24, 24, draw) for _ in inputs])
+                    inside = infidelity._within(drawn, 24, 24).unsqueeze(1).expand_as(inputs).double()
+                    return inside, inputs * (1 - inside)
                 noise = torch.stack([0.3 * torch.randn(3, 24, 24, generator=draw).double() for _ in inputs])
                 return noise, inputs - noise
 
@@ -80,13 +81,13 @@ def test_on_a_linear_network_shares_explain_squares_and_slopes_explain_noise(
 
 def test_squares_are_whole_and_of_every_side_up_to_the_largest() -> None:
     draw = torch.Generator().manual_seed(0)
-    squares = [infidelity._square(28, 40, draw) for _ in range(400)]
+    squares = infidelity._within(torch.tensor([infidelity._square(28, 40, draw) for _ in range(400)]), 28, 40)
     for square in squares:
         rows, cols = square.any(1).sum(), square.any(0).sum()
         assert rows == cols
         assert square.sum() == rows * cols
     assert {int(s.any(1).sum()) for s in squares} == set(range(1, 11))
-    reached = torch.stack(squares).any(0)
+    reached = squares.any(0)
     assert all(edge.any() for edge in (reached[0], reached[-1], reached[:, 0], reached[:, -1]))
 
 
