@@ -9,10 +9,11 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
+from rapbench import __version__
 from rapbench.core.errors import BadConfig
 from rapbench.doctor.finding import Finding, Level, shown
 
-_LIBRARIES = ("rapbench", "torch", "torchvision", "numpy", "pandas", "pyarrow", "pillow")
+_LIBRARIES = ("torch", "torchvision", "numpy", "pandas", "pyarrow", "pillow")
 _LITTLE_MEMORY, _LITTLE_DISK = 2**31, 2**30
 """Bytes that a batch through VGG-16, and the rows of 10,000 images with all metrics, stay well below."""
 
@@ -24,8 +25,13 @@ def libraries() -> Finding:
     except (ImportError, RuntimeError, OSError) as error:
         told = f"torch and torchvision do not import ({error}): install the two as a pair from one package index"
         return Finding(level="FAIL", subject="libraries", message=" ".join(told.split()))
-    versions = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
-    return Finding(level="ok", subject="libraries", message=f"Python {platform.python_version()}, {versions}")
+    found = {
+        "Python": platform.python_version(),
+        "rapbench": __version__,
+        **{name: version(name) for name in _LIBRARIES},
+    }
+    message = ", ".join(f"{name} {number}" for name, number in found.items())
+    return Finding(level="ok", subject="libraries", message=message)
 
 
 def memory() -> Finding:

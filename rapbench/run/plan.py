@@ -366,5 +366,5 @@ def candidates(experiment: Experiment) -> tuple[int, ...]:
 
 def versions() -> dict[str, str]:
     """Versions of what numbers depend on; of this package, also the digits of its code."""
-    ours, *others = ("rapbench", "torch", "torchvision", "numpy", "pillow")
-    return {ours: version(ours), "code": code_digest(), **{name: version(name) for name in others}}
+    others = ("torch", "torchvision", "numpy", "pillow")
+    return {"rapbench": __version__, "code": code_digest(), **{name: version(name) for name in others}}
