@@ -200,7 +200,8 @@ def summary(experiment: Experiment) -> str:
     cells = [experiment.cells[experiment.methods[0].label, metric.label] for metric in experiment.metrics]
     unit = " layers" if experiment.study else ""
     counts = ", ".join(f"{cell.metric} on {cell.limit}{unit}" for cell in cells)
-    scoring = f", scoring {experiment.scoring_precision}" if experiment.scoring_precision else ""
+    way = " ".join(filter(None, (experiment.scoring_precision, "compiled" * experiment.spec.compile_scoring)))
+    scoring = f", scoring {way}" if way else ""
     device = f"{experiment.device.type} ({_precisions(experiment)}{scoring})"
     what = f"{experiment.classifier.title} on {experiment.limit} images of {experiment.dataset_name}"
     return f"{what}{_explained(experiment)}, {device}: {counts}"

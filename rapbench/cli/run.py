@@ -83,6 +83,9 @@ def run(
     scoring_precision: Annotated[
         str, typer.Option(help="Of the inputs that metrics have classified: same, fp32, fp64, tf32 or bf16.")
     ] = DEFAULTS.scoring_precision,
+    compile_scoring: Annotated[
+        bool, typer.Option("--compile-scoring", help="Compile the network for them: pays on cuda in tf32 and bf16.")
+    ] = DEFAULTS.compile_scoring,
     backend: Backend = DEFAULTS.backend,
     out: Out = DEFAULTS.out,
     config: Config = None,

@@ -117,7 +117,8 @@ def probe(experiment: Experiment, tasks: list[Task], measured: Measured | None =
     if experiment.study:
         return [_cost_of_study(experiment, experiment.study.thing, tasks)]
     spec, measured = experiment.spec, measured or Measured()
-    network = f"{experiment.classifier.digest} {spec.precision} {spec.scoring_precision} {spec.backend}"
+    ways = (spec.precision, spec.scoring_precision, spec.compile_scoring, spec.backend)
+    network = " ".join(map(str, (experiment.classifier.digest, *ways)))
     with torch.no_grad():
         _measure(experiment, measured, network)
     each = {stage: seconds for (stage, of), seconds in measured.seconds.items() if of == network}

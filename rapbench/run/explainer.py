@@ -60,8 +60,9 @@ class Explainer:
         explaining, classifying = _BATCH[device.type]
         self.explaining, batches = Batches(spec.batch_size or explaining), Batches(spec.batch_size or classifying)
         self.module = experiment.classifier.module.to(device)
-        own = experiment.scoring_precision
-        self.score = None if own is None else Scorer(deepcopy(self.module), own, batches)
+        own, compiled = experiment.scoring_precision, spec.compile_scoring
+        apart = own or compiled
+        self.score = Scorer(deepcopy(self.module), own or spec.held_in, batches, compiled=compiled) if apart else None
         self.classify = Scorer(self.module, spec.held_in, batches)
         self.dtype, self.wide = self.classify.dtype, self.classify.wide
         self.graph: Graph | None = None

@@ -193,7 +193,8 @@ class Experiment:
         library = {self.spec.backend: version(self.spec.backend)} if self.spec.backend in _LIBRARIES else {}
         code = {"code": code_digest(self.study.thing)} if self.study else {}
         device = torch.cuda.get_device_name(self.device) if cuda else platform.machine()
-        return {**versions(), **library, **code, **self._batch_size_that_matters, "device": device}
+        scoring = {"scoring": "compiled"} if self.spec.compile_scoring else {}
+        return {**versions(), **library, **code, **self._batch_size_that_matters, **scoring, "device": device}
 
     @property
     def _batch_size_that_matters(self) -> Mapping[str, str]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
+from rapbench.core.errors import BadConfig, last_line
 from rapbench.run.batches import Batches
 
 DTYPES = {"bf16": torch.bfloat16, "fp64": torch.float64}
@@ -24,19 +28,41 @@ def layout(device: torch.device, precision: str) -> torch.memory_format:
 class Scorer:
     """Logits (M, K), float32 or float64, of inputs (M, C, H, W), without gradients, in batches that fit."""
 
-    def __init__(self, module: nn.Module, precision: str, batches: Batches) -> None:
+    def __init__(self, module: nn.Module, precision: str, batches: Batches, *, compiled: bool = False) -> None:
         self.precision = precision
         self.layout = layout(next(module.parameters()).device, precision)
         self.dtype = DTYPES.get(precision, torch.float32)
         self.wide = torch.promote_types(self.dtype, torch.float32)
         self.module = module.to(self.dtype).to(memory_format=self.layout)
         self.batches = batches
+        self.forward = compiled_for(self.module, batches) if compiled else self.module
 
     def __call__(self, x: Tensor) -> Tensor:
         set_products(self.precision)
         return self.batches.map(
-            lambda part: self.module(part.to(self.dtype, memory_format=self.layout)).to(self.wide), x
+            lambda part: self.forward(part.to(self.dtype, memory_format=self.layout)).to(self.wide), x
         )
+
+
+def compiled_for(module: nn.Module, batches: Batches) -> Callable[[Tensor], Tensor]:
+    """The network compiled for batches of one size; fewer inputs are filled up with zeros, not compiled for anew.
+
+    Raises, when first called:
+        BadConfig: it does not compile.
+    """
+    from torch._dynamo.exc import TorchDynamoException
+
+    forward = torch.compile(module, dynamic=False)
+
+    def filled(x: Tensor) -> Tensor:
+        full = functional.pad(x, (0, 0) * (x.dim() - 1) + (0, batches.size - len(x)))
+        try:
+            logits: Tensor = forward(full)
+        except TorchDynamoException as error:
+            raise BadConfig(f"compile_scoring: torch.compile fails: {last_line(error)}") from error
+        return logits[: len(x)]
+
+    return filled
 
 
 def set_products(precision: str) -> None:

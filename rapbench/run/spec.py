@@ -51,6 +51,7 @@ class RunSpec(BaseModel):
     readers: int | None = Field(default=None, ge=0, le=256)
     precision: Precision = "auto"
     scoring_precision: Literal["same", "fp32", "fp64", "tf32", "bf16"] = "same"
+    compile_scoring: bool = False
     backend: Name = "native"
     out: TypedPath = Path("results/runs")
     check: Literal["on", "off"] = "on"
