@@ -198,13 +198,14 @@ def gpu(
     to: Annotated[Path, typer.Option(help="Folder of benchmark_gpu.md and benchmark_gpu.json.")],
     minutes: Annotated[float, typer.Option(help="After so long what remains is left out, and the page says so.")] = 8,
     stage: Annotated[list[str], typer.Option(help="Only these stages. [default: all]")] = [],  # noqa: B006
+    network: Annotated[list[str], typer.Option(help="Networks to measure.")] = ["vgg16", "resnet50"],  # noqa: B006
     device: str = "cuda",
     small: Annotated[bool, typer.Option(help="Embedded networks and few images: does it run?")] = False,
 ) -> None:
     """Everything that is to be known of a card, stage by stage; the page is written after each."""
     from gpu import measure
 
-    measure(to, minutes, stage, device, small=small)
+    measure(to, minutes, stage, network, device, small=small)
 
 
 @app.command(hidden=True)

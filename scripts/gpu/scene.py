@@ -48,17 +48,16 @@ def _layout(device: str, dtype: torch.dtype) -> torch.memory_format:
 
 @dataclass
 class Scene:
-    """The device, how large everything is, and what earlier stages found out."""
+    """The device, how large everything is, and what earlier stages found out.
+
+    In a small run the embedded networks stand for those of full size.
+    """
 
     device: str
     small: bool
+    networks: tuple[str, ...]
     best: dict[tuple[str, str], Best] = field(default_factory=dict)
     rates: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def networks(self) -> tuple[str, ...]:
-        """Full-size networks; in a small run their embedded ones stand for them."""
-        return ("vgg16", "resnet50")
 
     @property
     def batches(self) -> tuple[int, ...]:

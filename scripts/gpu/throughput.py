@@ -20,12 +20,19 @@ from torch import Tensor, nn
 from gpu.page import Section
 from gpu.scene import ARITHMETICS, LAYOUTS, Best, Scene, arithmetic, classifier, fitted, rate, relative, searching
 from rapbench.backends import BACKENDS
+from rapbench.core.catalogue import parse_call
 from rapbench.core.errors import RapbenchError
 from rapbench.methods.arithmetic import explained as in_arithmetic
 from rapbench.methods.arithmetic import wanted
+from rapbench.metrics import METRICS
 from rapbench.metrics.degradation import Degradation
 from rapbench.metrics.perturbation import Perturbation
 from rapbench.relprop.tracing.trace import trace
+
+PROTOCOLS = (
+    *("deletion_insertion(step=3584)", "fraction_perturbation", "road", "single_deletion", "saco"),
+    *("sensitivity_n", "infidelity"),
+)
 
 
 def card(section: Section, scene: Scene) -> None:
@@ -112,18 +119,19 @@ def _graphed(net: nn.Module, scene: Scene, batch: int, layout: str, dtype: torch
 @torch.inference_mode()
 def compiled(section: Section, scene: Scene) -> None:
     """What compiling a network for one shape gives, costs and changes."""
-    section.table("network", "arithmetic", "batch", "images/s", "over the best eager", "s to compile", "logits, L1")
-    for kind, name in product(("bf16", "tf32", "fp32"), scene.networks):
+    columns = ("network", "arithmetic", "batch", "eager, images/s", "compiled, images/s", "over eager", "s to compile")
+    section.table(*columns, "logits, L1")
+    for kind, name in product(("bf16", "fp32", "tf32"), scene.networks):
         with arithmetic(kind) as dtype:
             net, batch = scene.network(name, dtype=dtype), scene.usual
             x = scene.images(batch, dtype)
+            eager = rate(partial(net, x), batch, scene)
             faster = torch.compile(net, fullgraph=True, dynamic=False)
             start = time.perf_counter()
             apart = relative(faster(x), net(x))
             spent = time.perf_counter() - start
             found = rate(partial(faster, x), batch, scene)
-        best = scene.best[name, kind].rate if (name, kind) in scene.best else float("nan")
-        section.row(name, kind, batch, found, found / best, spent, apart)
+        section.row(name, kind, batch, eager, found, found / eager, spent, apart)
         torch.compiler.reset()
         _freed(scene)
 
@@ -174,6 +182,35 @@ def scoring(section: Section, scene: Scene) -> None:
                 scene.rates[f"scoring {name} {kind}"] = max(found, scene.rates.get(f"scoring {name} {kind}", 0))
                 title = type(metric).__name__.lower()
                 section.row(name, kind, title, best.batch, found, found / best.rate, _waits(metric, explained, scene))
+        _freed(scene)
+
+
+def protocols(section: Section, scene: Scene) -> None:
+    """The metrics that erase pixels otherwise, over the best bare forward pass of as many inputs, in float32."""
+    count = 2 if scene.small else 32
+    section.table("network", "metric", "inputs", "inputs/s", "share of the best", "waits for the device")
+    for name in scene.networks:
+        with arithmetic("fp32"):
+            net, x = scene.network(name), scene.images(scene.usual)
+            best = scene.best.get((name, "fp32"))
+            if best is None:
+                with torch.inference_mode():
+                    found = rate(partial(net, x), scene.usual, scene)
+                best = Best(found, scene.usual, "contiguous", searched=False)
+            seen: list[int] = []
+
+            def counted(x: Tensor, net: nn.Module = net, seen: list[int] = seen) -> Tensor:
+                seen.append(len(x))
+                return net(x)
+
+            explained = scene.explained(counted, count, best)
+            for title in PROTOCOLS:
+                metric = METRICS.build(parse_call(title))
+                seen.clear()
+                metric(explained)
+                inputs = sum(seen)
+                found = rate(partial(metric, explained), inputs, scene)
+                section.row(name, title, inputs, found, found / best.rate, _waits(metric, explained, scene))
         _freed(scene)
 
 
