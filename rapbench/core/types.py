@@ -27,6 +27,9 @@ Need = Literal["boxes", "mask", "cells", "digits"]
 """What a metric may ask of a data set: annotations, or that its classes are the ten digits."""
 Statistics = Literal["keep", "reset"]
 """What becomes of a batch norm's running statistics where its parameters are drawn anew."""
+Disconnection = Literal["difull", "dipart"]
+"""What a head that classifies one cell of a grid of pictures sees: the feature maps that this picture has by itself, or
+their part of the maps of the whole grid."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,6 +242,8 @@ class Network:
         layers: names of its layers with parameters, from the logits to the input.
         randomised: names of some of these -> the same method on a copy of the network in which their parameters are
             drawn anew; the copy is gone when what is returned is.
+        disconnected: a disconnection, n and the number of a corner cell, 0 or n² - 1 -> the same method on the network
+            whose head classifies grids of n x n pictures by the feature maps of that cell alone.
         black: value of a black pixel per channel, in network space.
         std: per channel, how much of [0, 1] a step of 1 in network space is.
     """
@@ -247,6 +252,7 @@ class Network:
     explain: Explain
     layers: Callable[[], tuple[str, ...]]
     randomised: Callable[[Sequence[str], Statistics], Explain]
+    disconnected: Callable[[Disconnection, int, int], Explain]
     black: tuple[float, ...]
     std: tuple[float, ...]
 
@@ -328,10 +334,11 @@ class Metric(Protocol):
     hold `index`, `id`, `label` (-1 where unknown), `target`, and `predicted` where that may be another class.
 
     One that asks `Network.explain` for more maps says `explains = True`, as not every method has them, and one that
-    asks `Network.randomised` for maps of other weights says `randomises = True` besides. One of the catalogue that
-    costs much and tells little more than others says `only_when_asked = True`; one whose parameters depend on the run
-    where nobody chooses them says which in `suited`, as `Suited` has it. One that needs images of a certain size
-    refuses others in `check`, as `Bounded` has it.
+    asks `Network.randomised` for maps of other weights says `randomises = True` besides; one that asks
+    `Network.disconnected` says for which in `disconnection`, as not every network has feature maps. One of the
+    catalogue that costs much and tells little more than others says `only_when_asked = True`; one whose parameters
+    depend on the run where nobody chooses them says which in `suited`, as `Suited` has it. One that needs images of a
+    certain size refuses others in `check`, as `Bounded` has it.
     """
 
     headline: ClassVar[tuple[str, ...]]

@@ -42,6 +42,7 @@ def explain(weights: Tensor) -> Callable[..., Explained]:
             "explain": lambda x, target, seeds: torch.zeros_like(x),
             "layers": lambda: ("last", "first"),
             "randomised": lambda names, statistics: lambda x, target, seeds: x**2 * (1 + len(names)) + x,
+            "disconnected": lambda disconnection, n, cell: lambda x, target, seeds: x,
             "classify": lambda x: functional.interpolate(x, 24).flatten(1) @ weights,
         } | given
         if "logits" not in values:
