@@ -85,6 +85,7 @@ def explained(x: Tensor, relevance: Tensor, classify: Callable[[Tensor], Tensor]
             ids=ids,
             x=x,
             boxes=nothing,
+            box_classes=nothing,
             mask=nothing,
             cells=nothing,
             label=None,

@@ -23,7 +23,7 @@ VOID = 255
 """Mask value of pixels that count neither as object nor as background."""
 
 Direction = Literal["lower", "higher"]
-Need = Literal["boxes", "mask", "cells", "digits"]
+Need = Literal["boxes", "box_classes", "mask", "cells", "digits"]
 """What a metric may ask of a data set: annotations, or that its classes are the ten digits."""
 Statistics = Literal["keep", "reset"]
 """What becomes of a batch norm's running statistics where its parameters are drawn anew."""
@@ -41,6 +41,8 @@ class Sample:
         image: (C, H, W) float32 in [0, 1], not normalised: RGB, or one channel of grey.
         label: class index in the data set's label space, None where it has none.
         boxes: (B, 4) int64 rows (col0, row0, col1, row1), half open, inside the image; None where there is no box.
+        box_classes: (B, K) bool, which of the K classes of the data set's objects each box shows, at most one; (0, K)
+            where there is no box. None where the data set does not tell.
         mask: (H, W) uint8, 1 object, 0 background, 255 void; None where there is none.
         cells: (n, n) int64 class indices of the pictures of which the image is a grid of equal cells; None where it is
             one picture.
@@ -52,6 +54,7 @@ class Sample:
     image: Tensor
     label: int | None = None
     boxes: Tensor | None = None
+    box_classes: Tensor | None = None
     mask: Tensor | None = None
     cells: Tensor | None = None
     note: str = ""
@@ -207,6 +210,7 @@ class Batch:
         ids: the data set's names of the images.
         x: (N, C, H, W) normalised input.
         boxes: per image (B, 4) or None.
+        box_classes: per image (B, K) bool or None.
         mask: per image (H, W) uint8 or None.
         cells: per image (n, n) int64 or None; None where their classes are not in the network's terms.
         label: (N,) int64, -1 where unknown; None where no label is in the network's terms.
@@ -216,6 +220,7 @@ class Batch:
     ids: tuple[str, ...]
     x: Tensor
     boxes: tuple[Tensor | None, ...]
+    box_classes: tuple[Tensor | None, ...]
     mask: tuple[Tensor | None, ...]
     cells: tuple[Tensor | None, ...]
     label: Tensor | None

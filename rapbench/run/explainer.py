@@ -190,6 +190,7 @@ class Explainer:
             ids=tuple(sample.id for sample in samples),
             x=classifier.normalised(images).contiguous(memory_format=self.classify.layout),
             boxes=here(sample.boxes for sample in samples),
+            box_classes=here(sample.box_classes for sample in samples),
             mask=here(sample.mask for sample in samples),
             cells=here(sample.cells if self.experiment.has_labels else None for sample in samples),
             label=self._labels(samples) if self.experiment.has_labels else None,
