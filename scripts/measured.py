@@ -81,12 +81,22 @@ def explained(x: Tensor, relevance: Tensor, classify: Callable[[Tensor], Tensor]
     nothing = (None,) * count
     ids = tuple(map(str, range(count)))
     return Explained(
-        batch=Batch(ids=ids, x=x, boxes=nothing, mask=nothing, cells=nothing, label=None, seeds=torch.arange(count)),
+        batch=Batch(
+            ids=ids,
+            x=x,
+            boxes=nothing,
+            box_classes=nothing,
+            mask=nothing,
+            cells=nothing,
+            label=None,
+            seeds=torch.arange(count),
+        ),
         network=Network(
             classify=classify,
             explain=nothing_said,
             layers=lambda: (),
             randomised=lambda *_: nothing_said,
+            disconnected=lambda *_: nothing_said,
             black=(-2.1, -2.0, -1.8),
             std=(0.229, 0.224, 0.225),
         ),

@@ -23,10 +23,13 @@ VOID = 255
 """Mask value of pixels that count neither as object nor as background."""
 
 Direction = Literal["lower", "higher"]
-Need = Literal["boxes", "mask", "cells", "digits"]
+Need = Literal["boxes", "box_classes", "mask", "cells", "digits"]
 """What a metric may ask of a data set: annotations, or that its classes are the ten digits."""
 Statistics = Literal["keep", "reset"]
 """What becomes of a batch norm's running statistics where its parameters are drawn anew."""
+Disconnection = Literal["difull", "dipart"]
+"""What a head that classifies one cell of a grid of pictures sees: the feature maps that this picture has by itself, or
+their part of the maps of the whole grid."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +41,8 @@ class Sample:
         image: (C, H, W) float32 in [0, 1], not normalised: RGB, or one channel of grey.
         label: class index in the data set's label space, None where it has none.
         boxes: (B, 4) int64 rows (col0, row0, col1, row1), half open, inside the image; None where there is no box.
+        box_classes: (B, K) bool, which of the K classes of the data set's objects each box shows, at most one; (0, K)
+            where there is no box. None where the data set does not tell.
         mask: (H, W) uint8, 1 object, 0 background, 255 void; None where there is none.
         cells: (n, n) int64 class indices of the pictures of which the image is a grid of equal cells; None where it is
             one picture.
@@ -49,6 +54,7 @@ class Sample:
     image: Tensor
     label: int | None = None
     boxes: Tensor | None = None
+    box_classes: Tensor | None = None
     mask: Tensor | None = None
     cells: Tensor | None = None
     note: str = ""
@@ -204,6 +210,7 @@ class Batch:
         ids: the data set's names of the images.
         x: (N, C, H, W) normalised input.
         boxes: per image (B, 4) or None.
+        box_classes: per image (B, K) bool or None.
         mask: per image (H, W) uint8 or None.
         cells: per image (n, n) int64 or None; None where their classes are not in the network's terms.
         label: (N,) int64, -1 where unknown; None where no label is in the network's terms.
@@ -213,6 +220,7 @@ class Batch:
     ids: tuple[str, ...]
     x: Tensor
     boxes: tuple[Tensor | None, ...]
+    box_classes: tuple[Tensor | None, ...]
     mask: tuple[Tensor | None, ...]
     cells: tuple[Tensor | None, ...]
     label: Tensor | None
@@ -239,6 +247,8 @@ class Network:
         layers: names of its layers with parameters, from the logits to the input.
         randomised: names of some of these -> the same method on a copy of the network in which their parameters are
             drawn anew; the copy is gone when what is returned is.
+        disconnected: a disconnection, n and the number of a corner cell, 0 or n² - 1 -> the same method on the network
+            whose head classifies grids of n x n pictures by the feature maps of that cell alone.
         black: value of a black pixel per channel, in network space.
         std: per channel, how much of [0, 1] a step of 1 in network space is.
     """
@@ -247,6 +257,7 @@ class Network:
     explain: Explain
     layers: Callable[[], tuple[str, ...]]
     randomised: Callable[[Sequence[str], Statistics], Explain]
+    disconnected: Callable[[Disconnection, int, int], Explain]
     black: tuple[float, ...]
     std: tuple[float, ...]
 
@@ -328,10 +339,11 @@ class Metric(Protocol):
     hold `index`, `id`, `label` (-1 where unknown), `target`, and `predicted` where that may be another class.
 
     One that asks `Network.explain` for more maps says `explains = True`, as not every method has them, and one that
-    asks `Network.randomised` for maps of other weights says `randomises = True` besides. One of the catalogue that
-    costs much and tells little more than others says `only_when_asked = True`; one whose parameters depend on the run
-    where nobody chooses them says which in `suited`, as `Suited` has it. One that needs images of a certain size
-    refuses others in `check`, as `Bounded` has it.
+    asks `Network.randomised` for maps of other weights says `randomises = True` besides; one that asks
+    `Network.disconnected` says for which in `disconnection`, as not every network has feature maps. One of the
+    catalogue that costs much and tells little more than others says `only_when_asked = True`; one whose parameters
+    depend on the run where nobody chooses them says which in `suited`, as `Suited` has it. One that needs images of a
+    certain size refuses others in `check`, as `Bounded` has it.
     """
 
     headline: ClassVar[tuple[str, ...]]

@@ -28,15 +28,17 @@ class _Instance(NamedTuple):
 
     segmentation: Any
     box: Any
+    category: Any
     crowd: bool
 
 
 class _Photo(NamedTuple):
-    """An image of the file with its (width, height)."""
+    """An image of the file with its (width, height), what counts in it, and the ids of all categories of the file."""
 
     file: Path
     size: tuple[int, int]
     instances: tuple[_Instance, ...]
+    categories: tuple[Any, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +61,7 @@ class Coco:
 
     name: ClassVar[str] = "coco"
     label_space: ClassVar[str] = ""
-    provides: ClassVar[frozenset[Need]] = frozenset({"boxes", "mask"})
+    provides: ClassVar[frozenset[Need]] = frozenset({"boxes", "box_classes", "mask"})
     default_limit: ClassVar[int | None] = None
     full_size: ClassVar[int | None] = None
 
@@ -100,12 +102,14 @@ class Coco:
         photo, note = photograph(entry.file)
         if photo.size != entry.size:
             raise BadData("mask of another size than its image", where, f"{entry.size} against {photo.size}")
-        boxes = [_edges(one.box, entry.size, where) for one in entry.instances if not one.crowd]
+        objects = [one for one in entry.instances if not one.crowd]
+        boxes = [_edges(one.box, entry.size, where) for one in objects]
         seen = view(self.preprocess, photo.size, self.size)
         return Sample(
             id=name,
             image=seen.image(photo),
             boxes=seen.boxes(boxes, photo.size),
+            box_classes=seen.classes(boxes, photo.size, [one.category for one in objects], entry.categories),
             mask=seen.mask(_mask(entry, where)),
             note=note,
         )
@@ -119,9 +123,11 @@ class Coco:
         """Id -> image, of those that show an object."""
         held = _read(self.annotations)
         try:
-            instances = self._instances(held)
+            instances, known = self._instances(held), tuple(one["id"] for one in held["categories"])
             entries = [
-                _Photo(self.images / image["file_name"], (image["width"], image["height"]), instances[image["id"]])
+                _Photo(
+                    self.images / image["file_name"], (image["width"], image["height"]), instances[image["id"]], known
+                )
                 for image in held["images"]
                 if not all(one.crowd for one in instances.get(image["id"], ()))
             ]
@@ -137,7 +143,7 @@ class Coco:
         for one in held["annotations"]:
             if one["category_id"] in wanted:
                 crowd = bool(one.get("iscrowd", 0))
-                found[one["image_id"]].append(_Instance(one["segmentation"], one["bbox"], crowd))
+                found[one["image_id"]].append(_Instance(one["segmentation"], one["bbox"], one["category_id"], crowd))
         return {image: tuple(some) for image, some in found.items()}
 
     def _categories(self, listed: Sequence[dict[str, Any]]) -> set[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -46,6 +46,13 @@ class View:
         pixels = pixels.clip(0, self.size).astype(np.int64)
         kept = pixels[(pixels[:, :2] < pixels[:, 2:]).all(1)]
         return torch.from_numpy(kept) if len(kept) else None
+
+    def classes(
+        self, boxes: Sequence[Box], frame: tuple[int, int], names: Sequence[Hashable], known: Sequence[Hashable]
+    ) -> Tensor:
+        """Which of the known classes, (B, K) bool, each of the boxes that are left shows, given the name of each."""
+        left = [name for name, box in zip(names, boxes, strict=True) if self.boxes([box], frame) is not None]
+        return torch.tensor([[name == one for one in known] for name in left]).bool().view(len(left), len(known))
 
     def _cut(self, picture: Image.Image, filtering: Image.Resampling) -> Tensor:
         resized = picture.resize((self.width, self.height), filtering)

@@ -16,7 +16,10 @@ from rapbench.datasets.geometry import Preprocess, view
 from rapbench.datasets.lists import lines, refuse_repeated
 from rapbench.datasets.photographs import fingerprint, photograph, picture
 
-_CLASSES = 20
+_CLASSES = (
+    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
+    *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
+)
 _DATES = {"2007": "06-Nov-2007", "2012": "11-May-2012"}
 """In the names of the archives."""
 _SIZES = {
@@ -70,7 +73,8 @@ class Voc:
 
     @classmethod
     def provided(cls, parameters: Mapping[str, str]) -> frozenset[Need]:
-        return frozenset({"boxes"} if parameters.get("imageset") == "main" else {"boxes", "mask"})
+        boxes: frozenset[Need] = frozenset({"boxes", "box_classes"})
+        return boxes if parameters.get("imageset") == "main" else boxes | {"mask"}
 
     @property
     def provides(self) -> frozenset[Need]:
@@ -105,11 +109,13 @@ class Voc:
         xml = self._xml(name)
         noted = annotation(xml, first_pixel=1) if xml.exists() else None
         boxes, frame = (noted.boxes(), noted.frame) if noted else ([], photo.size)
+        names = [name for name, box in noted.objects if box] if noted else []
         seen = view(self.preprocess, photo.size, self.size)
         return Sample(
             id=name,
             image=seen.image(photo),
             boxes=seen.boxes(boxes, frame),
+            box_classes=seen.classes(boxes, frame, names, _CLASSES),
             mask=seen.mask(mask) if mask else None,
             note=note or (noted.note if noted else ""),
         )
@@ -169,7 +175,7 @@ class Voc:
 
 def _foreground(classes: np.ndarray, file: Path) -> np.ndarray:
     """Mask (H, W) of class indices: any of 1..20 is object, 0 is background, 255 stays void."""
-    unknown = classes[(classes > _CLASSES) & (classes != VOID)]
+    unknown = classes[(classes > len(_CLASSES)) & (classes != VOID)]
     if unknown.size:
         raise BadData("impossible class in mask", file, f"index {unknown[0]}")
     return np.where(classes == VOID, VOID, classes > 0).astype(np.uint8)

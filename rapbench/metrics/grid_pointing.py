@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
 from pydantic import Field
 
 from rapbench.core.errors import BadConfig
+from rapbench.core.named import LATER
 from rapbench.core.rows import vectors
-from rapbench.core.types import Explained, Need, Variant
+from rapbench.core.types import Disconnection, Explain, Explained, Need, Variant
 from rapbench.metrics.undefined import non_finite, num_non_finite
 
 if TYPE_CHECKING:
@@ -31,13 +32,22 @@ class GridPointing:
     `localization` is the mean of L over all such cells, `localization_median` the median over grids of their cells'
     mean, `cells` the percent of cells that count.
 
+    Of a class that the network sees elsewhere in the grid, relevance elsewhere need not be wrong. In two more settings
+    each cell has a head of its own, behind the feature maps that Grad-CAM takes, and the first and the last cell alone
+    are explained.
+
     Attributes:
         threshold: probability of its class from which on a picture counts.
+        setting: `gridpg`, the network as it is; `difull`, a cell's head sees the maps of a pass of that picture alone,
+            so that all relevance outside the cell is wrong, and gradients and propagated relevance score 100;
+            `dipart`, it sees the cell's part of the maps of the grid, which know other cells by receptive fields alone.
 
-    Source: Rao et al. 2022, GridPG, Eq. 1.
+    Source: Rao et al. 2022, GridPG, DiFull and DiPart, Eq. 1.
     Departs: grids are made of pictures that all pass, by two networks; here a picture that does not stays in its grid,
         and its class is not explained. A map without positive relevance has no L, where theirs is 0. Networks that pool
-        to a fixed size before dense layers, as VGG, do so over the grid; there these layers slide over it.
+        to a fixed size before dense layers, as VGG, do so over the grid in `gridpg`; there these layers slide over it.
+        Where the maps of a grid are larger than those of n x n pictures, as SqueezeNet's, a head of `dipart` sees as
+        many rows and columns as those of one picture have, from its corner on.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({"cells"})
@@ -47,6 +57,12 @@ class GridPointing:
     """It explains n² classes of images n² times as large."""
 
     threshold: Annotated[float, Field(ge=0, le=1)] = 0.99
+    setting: Literal["gridpg", Disconnection] = field(default="gridpg", metadata=LATER)
+
+    @property
+    def disconnection(self) -> Disconnection | None:
+        """What it asks of `Network.disconnected`."""
+        return None if self.setting == "gridpg" else self.setting
 
     @torch.no_grad()
     def __call__(self, explained: Explained) -> dict[str, Tensor]:
@@ -54,17 +70,19 @@ class GridPointing:
         if len(known) < len(explained.batch.cells):
             raise BadConfig("grid_pointing: the pictures' classes are not known to be classes of the network")
         classes = torch.stack(known).flatten(1)
-        counts = self._recognised(explained, classes)
+        cells = self._explained(classes.shape[1])
+        counts = self._recognised(explained, classes)[:, cells]
         inside, total = (torch.full_like(counts, torch.nan, dtype=torch.float64) for _ in range(2))
         non_finites = num_non_finite(explained.relevance)
-        for k in range(counts.shape[1]):
+        for k, cell in enumerate(cells):
             images = counts[:, k].nonzero().squeeze(1)
             if not len(images):
                 continue
-            given = (explained.batch.x, classes[:, k], explained.batch.seeds)
-            relevance = explained.network.explain(*(values[images.to(values.device)] for values in given)).double()
-            by_cell = cells_of(relevance.sum(1, keepdim=True).clamp(min=0), counts.shape[1]).sum((2, 3, 4))
-            inside[images, k], total[images, k] = by_cell[:, k], by_cell.sum(1)
+            given = (explained.batch.x, classes[:, cell], explained.batch.seeds)
+            explain = self._explain(explained, classes.shape[1], cell)
+            relevance = explain(*(values[images.to(values.device)] for values in given)).double()
+            by_cell = cells_of(relevance.sum(1, keepdim=True).clamp(min=0), classes.shape[1]).sum((2, 3, 4))
+            inside[images, k], total[images, k] = by_cell[:, cell], by_cell.sum(1)
             non_finites[images] += num_non_finite(relevance)
         return {"inside": inside, "total": total, "recognised": counts.long(), "num_non_finite": non_finites}
 
@@ -83,6 +101,15 @@ class GridPointing:
             ),
             "cells": Variant(direction="higher", statistics=_percent_of_cells, undefined=undefined),
         }
+
+    def _explained(self, count: int) -> list[int]:
+        """Which of so many cells are explained."""
+        return [0, count - 1] if self.disconnection else [*range(count)]
+
+    def _explain(self, explained: Explained, count: int, cell: int) -> Explain:
+        """Explains grids of so many cells for the class of one."""
+        network, n = explained.network, round(count**0.5)
+        return network.disconnected(self.disconnection, n, cell) if self.disconnection else network.explain
 
     def _recognised(self, explained: Explained, classes: Tensor) -> Tensor:
         """Which cells (N, K) bool the network classifies correctly, given their classes (N, K), and surely enough."""

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
 from pydantic import Field
 from torch.nn import functional
 
+from rapbench.core.named import LATER
 from rapbench.core.ranges import Whole
+from rapbench.core.rows import vectors
 from rapbench.core.types import Explained, Need, Variant
-from rapbench.metrics.regions import NO_REGION, REGIONS, Kind
+from rapbench.metrics.regions import NO_REGION, REGIONS, Kind, by_class
 from rapbench.metrics.undefined import constant, is_constant, misclassified, non_finite, num_non_finite
 
 if TYPE_CHECKING:
@@ -40,12 +43,20 @@ class PointingGame:
         smooth: standard deviation of a Gaussian that blurs the map beforehand, in shares of its longer side, the rim
             going on as it ends; 0 leaves the map as it is. The benchmark takes 0.02 for gradients, DeconvNet and Guided
             Backpropagation.
+        trials: `images`, or with `pairs` each class of objects in an image besides, which its own boxes decide: in
+            `accuracy:pairs` and `class_mean:pairs`, whose mean is over classes of objects. `accuracy:difficult` and
+            `class_mean:difficult` are over the pairs of an image and a class whose boxes cover less than a quarter of
+            the image, in which another class has a box too.
 
     Source: Zhang et al. 2016 (excitation backprop), pointing game; Fong et al. 2019 (extremal perturbations), for what
         their benchmark code does.
     Departs: the benchmark enlarges maps to the photograph's own pixels, 15 of which are fewer of the network's input,
         explains every class in an image by its own boxes, and takes the first of tied maxima. Here the predicted class
         is explained, all boxes of an image count, and images are dropped where their label is known to be another.
+        Pairs are of this one map with the boxes of each class: as in the benchmark where a map knows no class, as
+        `center`. Pairs whose objects are all marked as difficult to recognise count; the benchmark leaves them out. Its
+        difficult subset is a stored list: here boxes tell it, in pixels of the network's input, and what several of a
+        class share counts once, so that single pairs may differ.
     """
 
     headline: ClassVar[tuple[str, ...]] = ("accuracy",)
@@ -55,10 +66,12 @@ class PointingGame:
     region: Kind = "boxes"
     tolerance: Whole = 15
     smooth: Annotated[float, Field(ge=0, le=1)] = 0.0
+    trials: Literal["images", "pairs"] = field(default="images", metadata=LATER)
 
     @property
     def needs(self) -> frozenset[Need]:
-        return frozenset({self.region})
+        own: frozenset[Need] = frozenset({self.region})
+        return own | {"boxes", "box_classes"} if self.trials == "pairs" else own
 
     def __call__(self, explained: Explained) -> dict[str, Tensor]:
         regions, pixels = REGIONS[self.region](explained), explained.pixels
@@ -72,6 +85,7 @@ class PointingGame:
             **regions.areas(),
             "constant": uniform.long(),
             "num_non_finite": num_non_finite(explained.relevance),
+            **(self._by_class(explained, highest) if self.trials == "pairs" else {}),
         }
 
     def variants(self, *, signed: bool) -> Mapping[str, Variant]:
@@ -86,6 +100,17 @@ class PointingGame:
             "class_mean": Variant(
                 direction="higher", statistics=_hits_by_class, value=_mean_over_classes, undefined=undefined
             ),
+            **(_of_pairs() if self.trials == "pairs" else {}),
+        }
+
+    def _by_class(self, explained: Explained, highest: Tensor) -> dict[str, Tensor]:
+        """Columns (N, K) of how many maxima hit the boxes of each class and how many pixels these have, of how many."""
+        inside = list(by_class(explained))
+        hits = [near(highest, one, self.tolerance).sum((1, 2)) for one in inside]
+        return {
+            "class_hits": torch.stack(hits, 1),
+            "class_areas": torch.stack([one.sum((1, 2)) for one in inside], 1),
+            "num_pixels": torch.full_like(explained.target, highest[0].numel()),
         }
 
 
@@ -136,6 +161,55 @@ def _hits_by_class(rows: DataFrame) -> NDArray[np.float64]:
     """Of each of K explained classes, what `_hit` gives where it is the image's and 0 elsewhere; then whether it is."""
     own = (rows["target"].to_numpy()[:, np.newaxis] == np.unique(rows["target"])).astype(np.float64)
     return np.hstack([_hit(rows) * own, own])
+
+
+def _of_pairs() -> dict[str, Variant]:
+    """The variants over all pairs of an image and a class of objects, and over the difficult ones."""
+    undefined: dict[str, Callable[[DataFrame], NDArray[np.bool_]]] = {
+        "non-finite relevance": non_finite,
+        "misclassified": misclassified,
+        "no boxes": partial(_lacks_pairs, difficult=False),
+        "constant map": constant,
+    }
+    found = {}
+    easy = undefined | {"no difficult object": partial(_lacks_pairs, difficult=True)}
+    for subset, dropped in {"pairs": undefined, "difficult": easy}.items():
+        statistics = partial(_pair_hits, difficult=subset == "difficult")
+        for name, value in {"accuracy": _mean_over_pairs, "class_mean": _mean_over_classes}.items():
+            found[f"{name}:{subset}"] = Variant(
+                direction="higher", statistics=statistics, value=value, undefined=dropped
+            )
+    return found
+
+
+def _pair_hits(rows: DataFrame, *, difficult: bool) -> NDArray[np.float64]:
+    """Of each of K classes, percent of an image's maxima that hit it where the pair counts, else 0; then whether so."""
+    counts = _pairs(rows, difficult=difficult)
+    maxima = rows["num_maxima"].to_numpy(dtype=np.float64)[:, np.newaxis]
+    return np.hstack([100 * vectors(rows, "class_hits") / maxima * counts, counts])
+
+
+def _pairs(rows: DataFrame, *, difficult: bool) -> NDArray[np.bool_]:
+    """Which classes (N, K) have boxes in an image, or such as are difficult to hit."""
+    areas = vectors(rows, "class_areas")
+    there: NDArray[np.bool_] = areas > 0
+    if not difficult:
+        return there
+    small: NDArray[np.bool_] = 4 * areas < rows["num_pixels"].to_numpy()[:, np.newaxis]
+    distracted: NDArray[np.bool_] = there.sum(axis=1)[:, np.newaxis] > 1
+    return there & small & distracted
+
+
+def _lacks_pairs(rows: DataFrame, *, difficult: bool) -> NDArray[np.bool_]:
+    any_pair: NDArray[np.bool_] = _pairs(rows, difficult=difficult).max(axis=1)
+    return ~any_pair
+
+
+def _mean_over_pairs(means: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The mean over pairs, given means (..., 2 K)."""
+    hits, pairs = np.split(means, 2, axis=-1)
+    mean: NDArray[np.float64] = hits.sum(-1) / pairs.sum(-1)
+    return mean
 
 
 def _mean_over_classes(means: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
@@ -38,6 +38,15 @@ def by_boxes(explained: Explained) -> Regions:
     one_channel = explained.relevance[:, 0]
     inside = union_of_boxes(explained.batch.boxes, one_channel.shape).to(one_channel.device)
     return Regions(inside, ~inside & inside.any(2, keepdim=True).any(1, keepdim=True))
+
+
+def by_class(explained: Explained) -> Iterator[Tensor]:
+    """For each class of objects, which pixels (N, H, W) bool lie in any box of it."""
+    batch, shape = explained.batch, explained.relevance[:, 0].shape
+    known = [classes for classes in batch.box_classes if classes is not None]
+    for k in range(known[0].shape[1]):
+        boxes = (None if all_of is None else all_of[its[:, k]] for all_of, its in zip(batch.boxes, known, strict=True))
+        yield union_of_boxes(tuple(boxes), shape).to(explained.relevance.device)
 
 
 def by_mask(explained: Explained) -> Regions:

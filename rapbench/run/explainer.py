@@ -16,12 +16,13 @@ from rapbench.core.allocator import keep_freed_memory
 from rapbench.core.errors import BadConfig
 from rapbench.core.named import Named
 from rapbench.core.seeds import image_seed
-from rapbench.core.types import Batch, Explain, Explained, Method, Network, Sample, Statistics
+from rapbench.core.types import Batch, Disconnection, Explain, Explained, Method, Network, Sample, Statistics
 from rapbench.methods.arithmetic import Arithmetic, explained, explains_graph, is_ours
 from rapbench.relprop.graph import Graph
 from rapbench.relprop.tracing.checked import verify
 from rapbench.relprop.tracing.trace import trace
 from rapbench.run.batches import Batches
+from rapbench.run.disconnected import difull, dipart
 from rapbench.run.lent import Lent, leaving_no_trace
 from rapbench.run.plan import Experiment
 from rapbench.run.randomised import layers, randomised
@@ -114,6 +115,7 @@ class Explainer:
                 explain=explain,
                 layers=lambda: tuple(self._layers),
                 randomised=partial(self._explaining_randomised, method, clean),
+                disconnected=partial(self._explaining_disconnected, method, clean),
                 black=self.experiment.classifier.black(),
                 std=self.experiment.classifier.std,
             ),
@@ -153,6 +155,24 @@ class Explainer:
         other.graph = other._lent = None
         return other._explaining(method, replace(clean, logits=other.classify(clean.batch.x[:2])))
 
+    def _explaining_disconnected(
+        self, method: Named[Method], clean: Classified, disconnection: Disconnection, n: int, cell: int
+    ) -> Explain:
+        """The same on the network whose head classifies one cell of grids of n x n pictures."""
+        x = clean.batch.x[:2].to(self.dtype)
+        picture = x[:, :, : x.shape[2] // n, : x.shape[3] // n]
+        alone = self._traced(self.module, picture, self.classify(picture))
+        if disconnection == "difull":
+            graph = difull(alone, picture, n, cell)
+        else:
+            graph = dipart(alone, self._traced(self.module, x, clean.logits[:2]), picture, n, cell)
+        graph.add_module("network", self.module)  # code from outside asks a network for its parameters
+        other = copy(self)
+        other.module = other.graph = graph
+        other._lent = None
+        with torch.no_grad():
+            return other._explaining(method, replace(clean, logits=graph(x).to(self.wide)))
+
     def _of(self, method: Identified, batch: Batch) -> Tensor:
         """The maps of images that a method knows by name."""
         with leaving_no_trace(self.experiment.device):
@@ -171,6 +191,7 @@ class Explainer:
             ids=tuple(sample.id for sample in samples),
             x=classifier.normalised(images).contiguous(memory_format=self.classify.layout),
             boxes=here(sample.boxes for sample in samples),
+            box_classes=here(sample.box_classes for sample in samples),
             mask=here(sample.mask for sample in samples),
             cells=here(sample.cells if self.experiment.has_labels else None for sample in samples),
             label=self._labels(samples) if self.experiment.has_labels else None,
@@ -209,12 +230,15 @@ class Explainer:
         if not explains_graph(method.thing, method.name, self.experiment.spec.backend):
             return holder.module
         if holder.graph is None:
-            x = clean.batch.x[:2].to(self.dtype)
-            graph = trace(holder.module, x)
-            if self.experiment.spec.check == "on":
-                verify(graph, holder.module, x, clean.logits[:2].to(self.dtype))
-            holder.graph = graph
+            holder.graph = self._traced(holder.module, clean.batch.x[:2].to(self.dtype), clean.logits[:2])
         return holder.graph
+
+    def _traced(self, module: nn.Module, x: Tensor, logits: Tensor) -> Graph:
+        """A network's graph for images like some, compared with what it says of these."""
+        graph = trace(module, x)
+        if self.experiment.spec.check == "on":
+            verify(graph, module, x, logits.to(self.dtype))
+        return graph
 
     def _lend(self) -> Lent:
         if self._lent is None:

@@ -6,7 +6,7 @@ stage refuses, it refuses in one line that says what to do; every command that t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from rapbench.datasets import DATASETS
 from rapbench.methods.signals.patterns import Patterns
 from rapbench.metrics import METRICS
 from rapbench.models import family, load_classifier
+from rapbench.run import disconnected
 from rapbench.run.fit import patterns_for, refuse_unless_generated
 from rapbench.run.plan import Experiment, Study, blocks, candidates
 from rapbench.run.spec import RunSpec
@@ -139,6 +140,7 @@ def prepare(spec: RunSpec, patterns: Callable[[Classifier, Dataset], Path] | Non
     chosen, where = settings(spec), device(spec)
     images = dataset(spec.dataset, spec.data_root, chosen.size)
     classifier = network(spec, images.label_space, images)
+    _refuse_undivided(chosen.metrics, classifier)
     experiment = _experiment(spec, where, chosen, images, classifier)
     return replace(
         experiment,
@@ -154,6 +156,8 @@ def rehearse(spec: RunSpec) -> int:
     chosen = settings(spec)
     images = dataset(spec.dataset, spec.data_root, chosen.size)
     classifier = None if absent(spec) else network(spec, images.label_space, images)
+    if classifier:
+        _refuse_undivided(chosen.metrics, classifier)
     if not chosen.study:
         return len(chosen.methods) * len(blocks(num_taken(spec, images)))
     return len(_experiment(spec, torch.device("cpu"), chosen, images, classifier).tasks()) if classifier else 1
@@ -179,6 +183,16 @@ def _experiment(
     if spec.select == "all":  # which others will be selected is not known yet
         _refuse_unknown_images(taken)
     return taken
+
+
+def _refuse_undivided(metrics: Iterable[Named[Metric]], classifier: Classifier) -> None:
+    """Refuses a network without feature maps where a metric gives heads of their own to parts of these."""
+    for metric in metrics:
+        if getattr(metric.thing, "disconnection", None):
+            try:
+                disconnected.check(classifier)
+            except BadConfig as error:
+                raise BadConfig(f"metric {metric.label}: {error}") from error
 
 
 def _refuse_unknown_images(experiment: Experiment) -> None:
@@ -248,6 +262,11 @@ def _metrics(
         if fitted and getattr(metric.thing, "randomises", False):
             raise BadConfig(
                 f"metric {metric.name} explains other weights, and {fitted[0]} needs patterns fitted to them"
+            )
+        layered = [method.label for method in methods if getattr(method.thing, "layer", "")]
+        if layered and getattr(metric.thing, "disconnection", None) == "difull":
+            raise BadConfig(
+                f"metric {metric.label} puts together the last feature maps of all cells, and {layered[0]} takes others"
             )
     return metrics
 

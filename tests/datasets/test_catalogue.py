@@ -1,8 +1,10 @@
 import pickle
+from typing import get_args
 
 import pytest
 
 from rapbench.core.abilities import Varied
+from rapbench.core.types import Need
 from rapbench.datasets import DATASETS
 from rapbench.datasets.scenes import Scenes
 
@@ -14,7 +16,7 @@ def test_a_class_says_what_every_data_set_says(name: str) -> None:
     described = DATASETS.load(name)
     assert described.name == name
     provided = described.provided({}) if isinstance(described, Varied) else described.provides
-    assert provided <= {"boxes", "mask", "cells", "digits"}
+    assert provided <= set(get_args(Need))
     assert described.label_space in {"imagenet", "scenes", "digits", ""}
     assert described.full_size == FULL_SIZES.get(name, described.full_size)
 

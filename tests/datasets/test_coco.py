@@ -128,6 +128,13 @@ def test_images_without_an_object_are_left_out_and_a_category_makes_the_others_b
     assert (cats.ids, cats[0].label) == (("first",), None)
     assert cats[0].mask is not None
     assert np.array_equal(cats[0].mask, columns(expected))
+    whole, dogs = coco(tree), coco(tree, "dog")
+    shown = [whole[0].box_classes, whole[1].box_classes, dogs[0].box_classes]
+    assert [None if classes is None else classes.int().tolist() for classes in shown] == [
+        [[1, 0, 0], [0, 1, 0]],  # of cat, dog and horse
+        [[0, 1, 0]],
+        [[0, 1, 0]],
+    ]
     assert len({found.fingerprint for found in (coco(tree), cats)}) == 2
 
 
@@ -211,7 +218,7 @@ def test_it_is_what_the_catalogue_builds_and_can_be_pickled(tree: Path) -> None:
     built = DATASETS.build(parse_call(typed), size=16)
     copy = pickle.loads(pickle.dumps(built))  # noqa: S301 - our own bytes
     assert copy[1].image.equal(built[1].image)
-    assert built.provides == {"boxes", "mask"}
+    assert built.provides == {"boxes", "box_classes", "mask"}
 
 
 def test_without_its_library_a_line_says_how_to_install_it(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,9 @@ XML = """<annotation><filename>other.jpg</filename><size><width>300</width><heig
 <object><name>cow</name><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>
 </annotation>"""
 
+OTHER = """<object><name>dog</name><bndbox><xmin>120</xmin><ymin>90</ymin><xmax>150</xmax><ymax>110</ymax></bndbox>
+</object>"""
+
 
 def _indexed(classes: np.ndarray) -> Image.Image:
     image = Image.fromarray(classes)
@@ -77,6 +80,20 @@ def test_boxes_count_pixels_from_one_and_are_absent_without_an_xml_file(folder: 
     assert samples[1].boxes is not None
     assert samples[1].boxes.dtype == torch.int64
     assert samples[1].boxes.tolist() == [[2, 0, 4, 6]]
+    classes = [sample.box_classes for sample in samples if sample.box_classes is not None]
+    assert [its.shape for its in classes] == [(0, 20), (1, 20), (0, 20), (0, 20), (0, 20)]
+    assert classes[1].nonzero().tolist() == [[0, 9]], "a cow"
+
+
+def test_classes_are_of_the_boxes_that_a_crop_leaves(folder: Path) -> None:
+    two = XML.replace("</annotation>", OTHER + "</annotation>")
+    (folder / f"Annotations/{IDS[1]}.xml").write_text(two.format(1, 1, 20, 20))  # a cow outside, a dog inside
+    cropped, squashed = (Voc(data_root=folder, preprocess=how)[1] for how in ("crop", "squash"))
+    assert cropped.boxes is not None
+    assert cropped.box_classes is not None
+    assert (len(cropped.boxes), cropped.box_classes.nonzero().tolist()) == (1, [[0, 11]])
+    assert squashed.box_classes is not None
+    assert squashed.box_classes.nonzero().tolist() == [[0, 9], [1, 11]]
 
 
 def test_a_sample_has_no_label(folder: Path) -> None:
@@ -113,8 +130,8 @@ def test_the_main_image_set_has_boxes_and_no_masks(folder: Path) -> None:
     main = Voc(data_root=folder, imageset="main")
     assert (main.ids, main[1].mask, main.full_size) == (IDS, None, 5823)
     assert main[1].boxes is not None
-    assert main.provides == Voc.provided({"imageset": "main"}) == {"boxes"}
-    assert Voc.provided({}) == {"boxes", "mask"}
+    assert main.provides == Voc.provided({"imageset": "main"}) == {"boxes", "box_classes"}
+    assert Voc.provided({}) == {"boxes", "box_classes", "mask"}
     cows = Voc(data_root=folder, imageset="main", split="cow_val")
     assert (cows.ids, cows.full_size) == ((IDS[1], IDS[3]), None)
     with pytest.raises(DataMissing, match=r"no ImageSets/Segmentation/cow_val\.txt in .*: write imageset=main"):

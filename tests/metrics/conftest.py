@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from rapbench.core.types import Batch, Explained, Network
 
-BATCH = ("x", "boxes", "mask", "cells", "label", "seeds")
+BATCH = ("x", "boxes", "box_classes", "mask", "cells", "label", "seeds")
 BLACK = (-2.0, -1.5, -1.0)
 STD = (0.25, 0.3, 0.2)
 
@@ -33,6 +33,7 @@ def explain(weights: Tensor) -> Callable[..., Explained]:
         values = {
             "x": torch.randn(n, 3, *size),
             "boxes": (None,) * n,
+            "box_classes": (None,) * n,
             "mask": (None,) * n,
             "cells": (None,) * n,
             "black": BLACK,
@@ -42,6 +43,7 @@ def explain(weights: Tensor) -> Callable[..., Explained]:
             "explain": lambda x, target, seeds: torch.zeros_like(x),
             "layers": lambda: ("last", "first"),
             "randomised": lambda names, statistics: lambda x, target, seeds: x**2 * (1 + len(names)) + x,
+            "disconnected": lambda disconnection, n, cell: lambda x, target, seeds: x,
             "classify": lambda x: functional.interpolate(x, 24).flatten(1) @ weights,
         } | given
         if "logits" not in values:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from rapbench.core.errors import BadConfig
+from rapbench.core.named import parameters
 from rapbench.metrics.grid_pointing import GridPointing, cells_of
 from rapbench.report.statistics import estimate
 
@@ -37,6 +38,8 @@ def score(explain, rows_of):
     def value(cells, explained_by, variant="localization", *, x=None, **parameters):
         x = shown(cells) if x is None else x
         given = {"x": x, "cells": tuple(cells), "classify": by_colour, "explain": explained_by}
+        if "setting" in parameters:
+            given |= {"explain": None, "disconnected": explained_by}
         metric = GridPointing(**parameters)
         rows = rows_of(metric(explain(torch.zeros_like(x), logits=by_colour(x), **given)))
         return estimate(metric.variants(signed=True)[variant], rows, seed=0, resamples=10)
@@ -48,6 +51,15 @@ def classes(num, n):
     return torch.stack([torch.randperm(NUM_CLASSES)[: n * n].view(n, n) for _ in range(num)])
 
 
+def walk(maps, n, row, col):
+    """L of the cell at a row and column, of a pixel map with cells of 4 x 4."""
+    inside = total = 0.0
+    for (r, c), value in np.ndenumerate(maps):
+        total += max(value, 0)
+        inside += max(value, 0) * ((r // 4, c // 4) == (row, col))
+    return 100 * inside / total
+
+
 @pytest.mark.parametrize("n", [2, 3])
 def test_the_score_equals_a_walk_over_grids_cells_and_pixels(score, n):
     cells = classes(4, n)
@@ -56,14 +68,44 @@ def test_the_score_equals_a_walk_over_grids_cells_and_pixels(score, n):
         shares = []
         for (row, col), label in np.ndenumerate(its_classes.numpy()):
             maps = drawn(shown(cells)[:1], [label], [grid])[0].double().sum(0).numpy()
-            inside = total = 0.0
-            for (r, c), value in np.ndenumerate(maps):
-                total += max(value, 0)
-                inside += max(value, 0) * ((r // 4, c // 4) == (row, col))
-            shares.append(100 * inside / total)
+            shares.append(walk(maps, n, row, col))
         each.append(np.mean(shares))
     assert score(cells, drawn).value == pytest.approx(np.mean(each), rel=1e-6)
     assert score(cells, drawn, "localization_median").value == pytest.approx(np.median(each), rel=1e-6)
+
+
+@pytest.mark.parametrize("setting", ["difull", "dipart"])
+@pytest.mark.parametrize("n", [2, 3])
+def test_in_other_settings_a_walk_over_the_first_and_the_last_cell_whose_heads_are_disconnected(score, setting, n):
+    cells, asked = classes(4, n), []
+
+    def head(disconnection, across, cell):
+        asked.append((disconnection, across, cell))
+        return lambda x, target, seeds: drawn(x, target, seeds) + cell
+
+    each = []
+    for grid, its_classes in enumerate(cells):
+        shares = []
+        for cell in (0, n * n - 1):
+            row, col = divmod(cell, n)
+            maps = drawn(shown(cells)[:1], [its_classes[row, col]], [grid])[0].double() + cell
+            shares.append(walk(maps.sum(0).numpy(), n, row, col))
+        each.append(np.mean(shares))
+    assert score(cells, head, setting=setting).value == pytest.approx(np.mean(each), rel=1e-6)
+    assert asked == [(setting, n, 0), (setting, n, n * n - 1)]
+    assert score(cells, head, "localization_median", setting=setting).value == pytest.approx(np.median(each), rel=1e-6)
+    assert score(cells, head, "cells", setting=setting).value == 100
+
+
+@pytest.mark.parametrize("setting", ["difull", "dipart"])
+def test_of_the_two_cells_one_that_is_not_recognised_does_not_count(score, setting):
+    cells = torch.tensor([[[1, 2], [3, 4]]])
+    x = shown(cells)
+    x[:, :, :4] = 7
+    result = {
+        name: score(cells, lambda *_: on_its_own, name, x=x, setting=setting) for name in ("cells", "localization")
+    }
+    assert (result["cells"].value, result["localization"].value) == (50, 100)
 
 
 def on_its_own(x, target, seeds):
@@ -78,6 +120,14 @@ def test_a_uniform_map_scores_the_share_of_a_cell_and_relevance_on_the_class_alo
         assert score(cells, lambda x, *_: torch.ones_like(x), variant).value == pytest.approx(100 / n**2)
         assert score(cells, on_its_own, variant).value == 100
         assert score(cells, lambda *given: -on_its_own(*given), variant).value == 0
+        for setting in ("difull", "dipart"):
+            found = score(cells, lambda *_: lambda x, *_: torch.ones_like(x), variant, setting=setting).value
+            assert found == pytest.approx(100 / n**2)
+
+
+def test_the_setting_leaves_no_trace_in_keys_where_it_is_not_chosen():
+    assert parameters(GridPointing()) == {"threshold": 0.99}
+    assert parameters(GridPointing(setting="difull")) == {"threshold": 0.99, "setting": "difull"}
 
 
 def test_only_pictures_that_are_recognised_alone_are_explained(score):

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from rapbench.core.named import parameters
 from rapbench.core.types import VOID
 from rapbench.datasets.voc import Voc
 from rapbench.methods.control import Center
@@ -22,27 +23,29 @@ BOX = torch.tensor([[4, 6, 9, 10]])
 def score(explain, rows_of):
     """The estimate of a variant for maps (N, H, W) and boxes or masks."""
 
-    def value(maps, *, variant="accuracy", boxes=None, mask=None, stored=None, **parameters):
+    def value(maps, *, variant="accuracy", boxes=None, mask=None, stored=None, box_classes=None, **parameters):
         metric = PointingGame(region="boxes" if mask is None else "mask", **parameters)
         given = {"boxes": boxes} if mask is None else {"mask": mask}
+        given |= {} if box_classes is None else {"box_classes": box_classes, "boxes": boxes}
         rows = rows_of(metric(explain(maps, **given)), **(stored or {}))
         return estimate(metric.variants(signed=True)[variant], rows, seed=0, resamples=10)
 
     return value
 
 
-def photographs(root, boxes):
-    """A VOC 2007 test list of photographs of 448 x 336 pixels, each with a box (xmin, ymin, xmax, ymax)."""
+def photographs(root, *marked):
+    """A VOC 2007 test list of photographs of 448 x 336 pixels, each with objects (name, xmin, ymin, xmax, ymax)."""
     folder = root / "VOCdevkit" / "VOC2007"
     for name in ("ImageSets/Main", "JPEGImages", "Annotations"):
         (folder / name).mkdir(parents=True)
-    (folder / "ImageSets/Main/test.txt").write_text("".join(f"{n:06d}\n" for n in range(len(boxes))))
-    for n, box in enumerate(boxes):
+    (folder / "ImageSets/Main/test.txt").write_text("".join(f"{n:06d}\n" for n in range(len(marked))))
+    for n, objects in enumerate(marked):
         Image.new("RGB", (448, 336)).save(folder / f"JPEGImages/{n:06d}.jpg")
-        sides = "".join(f"<{s}>{at}</{s}>" for s, at in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True))
-        size = "<size><width>448</width><height>336</height></size>"
-        text = f"<annotation>{size}<object><name>cat</name><bndbox>{sides}</bndbox></object></annotation>"
-        (folder / f"Annotations/{n:06d}.xml").write_text(text)
+        text = "<size><width>448</width><height>336</height></size>"
+        for name, *box in objects:
+            sides = "".join(f"<{s}>{at}</{s}>" for s, at in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True))
+            text += f"<object><name>{name}</name><bndbox>{sides}</bndbox></object>"
+        (folder / f"Annotations/{n:06d}.xml").write_text(f"<annotation>{text}</annotation>")
     return Voc(data_root=root, year="2007", split="test", imageset="main")
 
 
@@ -112,13 +115,92 @@ def test_a_tolerance_beyond_the_image_lets_every_maximum_hit(score):
 def test_the_centre_of_a_voc_photograph_hits_boxes_around_it_and_such_as_are_near_enough(score, tmp_path):
     around, off = (150, 100, 300, 200), (1, 1, 20, 20)
     right, above = (254, 1, 300, 336), (1, 1, 448, 150)  # from column 126 on, and up to row 99, of 224
-    samples = list(photographs(tmp_path, [around, right, above, off]))
+    samples = list(photographs(tmp_path, *([("cat", *box)] for box in (around, right, above, off))))
     x = torch.stack([sample.image for sample in samples])
     center = Center()(torch.nn.Identity(), x, torch.zeros(4), seeds=torch.arange(4))  # highest in columns 111 and 112
     boxes = tuple(sample.boxes for sample in samples)
     assert score(center, boxes=boxes).value == np.mean([100, 50, 100, 0])
     assert score(center, boxes=boxes, tolerance=14).value == np.mean([100, 0, 100, 0])
     assert score(center, boxes=boxes, tolerance=0).value == np.mean([100, 0, 0, 0])
+
+
+AT_CENTRE, LARGE, QUARTER = (200, 150, 250, 190), (100, 60, 350, 300), (1, 1, 224, 168)
+CORNER, OTHER_CORNER = (1, 1, 20, 20), (400, 300, 440, 330)
+
+
+def test_the_centre_of_voc_photographs_hits_fewer_pairs_of_small_objects_beside_others(score, tmp_path):
+    samples = list(
+        photographs(
+            tmp_path,
+            [("cat", *AT_CENTRE), ("dog", *CORNER)],  # cat hit, dog missed, both difficult
+            [("cat", *OTHER_CORNER), ("cat", *AT_CENTRE), ("dog", *LARGE)],  # both hit, the cat difficult
+            [("dog", *QUARTER), ("cow", *CORNER)],  # dog hit, cow missed, and difficult: a quarter is not less than one
+            [("cat", *AT_CENTRE)],  # hit
+            [("cow", *CORNER), ("cow", *OTHER_CORNER)],  # missed
+            [("yeti", *AT_CENTRE)],  # of no class that is known
+            [],
+        )
+    )
+    x = torch.stack([sample.image for sample in samples])
+    center = Center()(torch.nn.Identity(), x, torch.zeros(7), seeds=torch.arange(7))
+    boxes, classes = ([getattr(sample, name) for sample in samples] for name in ("boxes", "box_classes"))
+    given = {"boxes": tuple(boxes), "box_classes": tuple(classes), "trials": "pairs"}
+    unmarked = {"no boxes": 2}
+    for region in ({}, {"mask": (torch.ones(224, 224, dtype=torch.uint8),) * 7}):  # boxes decide pairs all the same
+        found = {name: score(center, variant=f"{name}:pairs", **given, **region) for name in ("accuracy", "class_mean")}
+        assert found["accuracy"].value == pytest.approx(100 * 5 / 8)
+        assert found["class_mean"].value == pytest.approx(100 * (3 / 3 + 2 / 3 + 0 / 2) / 3)
+        assert (found["accuracy"].n, found["accuracy"].dropped) == (5, unmarked)
+        difficult = score(center, variant="accuracy:difficult", **given, **region)
+        assert difficult.value == pytest.approx(100 * 2 / 4)
+        assert (difficult.n, difficult.dropped) == (3, unmarked | {"no difficult object": 2})
+        of_classes = score(center, variant="class_mean:difficult", **given, **region)
+        assert of_classes.value == pytest.approx(100 * (2 / 2 + 0 / 1 + 0 / 1) / 3)
+    assert score(center, **given).value == pytest.approx(100 * 5 / 6)
+
+
+def test_pairs_equal_a_walk_over_images_classes_and_pixels(score):
+    generator = torch.Generator().manual_seed(4)
+    maps = torch.randint(6, (40, 12, 12), generator=generator).double()
+    corners = torch.randint(9, (40, 3, 2), generator=generator)
+    sides = torch.randint(1, 8, (40, 3, 2), generator=generator)
+    boxes = torch.cat([corners, (corners + sides).clamp(max=12)], 2)
+    classes = torch.randint(5, (40, 3), generator=generator)
+    trials = {"pairs": [], "difficult": []}
+    for pixels, its_boxes, its_classes in zip(maps.numpy(), boxes, classes.tolist(), strict=True):
+        for one in set(its_classes):
+            mask = np.zeros((12, 12))
+            for (left, top, right, bottom), owner in zip(its_boxes.tolist(), its_classes, strict=True):
+                if owner == one:
+                    mask[top:bottom, left:right] = 1
+            trial = (one, 100 * slow_share(pixels, mask, 2))
+            trials["pairs"].append(trial)
+            if sum(mask.flatten()) < 144 / 4 and len(set(its_classes)) > 1:
+                trials["difficult"].append(trial)
+    given = {"boxes": tuple(boxes), "tolerance": 2, "trials": "pairs"}
+    given["box_classes"] = tuple(torch.nn.functional.one_hot(classes, 6).bool())
+    assert 20 < len(trials["difficult"]) < len(trials["pairs"]) - 5
+    for subset, found in trials.items():
+        each = [np.mean([share for owner, share in found if owner == one]) for one in {owner for owner, _ in found}]
+        accuracy = score(maps, variant=f"accuracy:{subset}", **given).value
+        assert accuracy == pytest.approx(np.mean([share for _, share in found]), rel=1e-12)
+        assert score(maps, variant=f"class_mean:{subset}", **given).value == pytest.approx(np.mean(each), rel=1e-12)
+
+
+def test_where_no_pair_is_difficult_there_is_no_value(score):
+    given = {"boxes": (BOX,), "box_classes": (torch.tensor([[True, False]]),), "trials": "pairs"}
+    assert score(point(7, 5), variant="class_mean:pairs", **given).value == 100
+    found = score(point(7, 5), variant="class_mean:difficult", **given)
+    assert (found.value, found.n, found.dropped) == (None, 0, {"no difficult object": 1})
+
+
+def test_pairs_leave_no_trace_where_they_are_not_asked_for(explain):
+    assert parameters(PointingGame()) == {"region": "boxes", "tolerance": 15, "smooth": 0.0}
+    assert set(PointingGame().variants(signed=True)) == {"accuracy", "class_mean"}
+    columns = PointingGame()(explain(point(7, 5), boxes=(BOX,)))
+    added = PointingGame(trials="pairs")(explain(point(7, 5), boxes=(BOX,), box_classes=(torch.tensor([[True]]),)))
+    assert added.keys() - columns.keys() == {"class_hits", "class_areas", "num_pixels"}
+    assert all(torch.equal(column, added[name]) for name, column in columns.items())
 
 
 @pytest.mark.parametrize("size", [(24, 24), (30, 20)])

@@ -66,9 +66,22 @@ def test_relevance_lies_in_the_cell_that_the_class_is_seen_in_and_uniform_releva
     assert values(results, "cells")["lrp_epsilon"] == 100 * torch.stack(known).double().mean().item() < 100
 
 
+@pytest.mark.parametrize("setting", ["difull", "dipart"])
+def test_where_a_head_sees_one_cell_alone_relevance_lies_there_and_methods_from_outside_are_scored_too(
+    run: Run, given: dict[str, object], setting: str
+) -> None:
+    options = {**given, "weights": "auto", "method": "gradient,lrp_epsilon,deeplift,all_foreground,doubles:OfWeights"}
+    results, _ = run(**options, metric=f"grid_pointing(threshold=0.9, setting={setting})", limit=1)
+    found = values(results, "localization")
+    assert {found[name] for name in ("gradient", "lrp_epsilon", "deeplift")} == {100}, "the network pools by cells"
+    assert found["all_foreground"] == 25
+    assert 0 <= found["doubles:OfWeights"] < 100
+
+
 def test_a_network_that_takes_its_usual_input_alone_is_told_in_a_line(run: Run, given: dict[str, object]) -> None:
-    with pytest.raises(BadConfig, match=r"tiny takes images of 224 pixels a side alone, and these have 448"):
-        run(**{**given, "model": "doubles:tiny"}, method="gradient", metric="grid_pointing")
+    for metric in ("grid_pointing", "grid_pointing(setting=difull)"):
+        with pytest.raises(BadConfig, match=r"tiny takes images of 224 pixels a side alone, and these have 448"):
+            run(**{**given, "model": "doubles:tiny"}, method="gradient", metric=metric)
 
 
 def test_a_network_of_other_classes_than_the_pictures_is_refused(
@@ -81,12 +94,13 @@ def test_a_network_of_other_classes_than_the_pictures_is_refused(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("given", [30], indirect=True)
-def test_two_workers_end_with_the_bytes_of_one(given: dict[str, object], tmp_path: Path) -> None:
+@pytest.mark.parametrize("metric", ["grid_pointing", "grid_pointing(setting=difull)", "grid_pointing(setting=dipart)"])
+def test_two_workers_end_with_the_bytes_of_one(given: dict[str, object], tmp_path: Path, metric: str) -> None:
     options = {
         **given,
         "weights": "auto",
         "method": "input_gradient,random",
-        "metric": "grid_pointing",
+        "metric": metric,
         "device": "cpu",
     }
     stored = []

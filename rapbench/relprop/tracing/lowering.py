@@ -100,8 +100,7 @@ class Lowering:
         """The images, or a tensor from outside; one that is not the same every time is left out, and missed if used."""
         one, other = first.tensor, second.tensor
         if first.depends:
-            known = Input(**_INPUT, shape=self.shape, images=self.bound)
-            self.position[ref] = self._append(replace(known, function=partial(_fitting, known)))
+            self.position[ref] = self._append(input_layer(self.shape, self.bound))
             self.varying.add(ref)
             self.tensors[self.position[ref]] = one
         elif one is other or (one.shape == other.shape and one.dtype == other.dtype and torch.equal(one, other)):
@@ -232,6 +231,12 @@ def _as(layer: Layer, kind: type[Layer]) -> Layer:
 
 
 _INPUT: dict[str, Any] = {"name": "x", "operation": "input", "inputs": (), "function": None}
+
+
+def input_layer(shape: tuple[int, ...], images: int | None = None) -> Input:
+    """The layer of images (C, H, W), which refuses others: of so many, or of any number."""
+    known = Input(**_INPUT, shape=shape, images=images)
+    return replace(known, function=partial(_fitting, known))
 
 
 def _fitting(known: Input, x: Tensor) -> Tensor:
