@@ -33,7 +33,7 @@ def channel_axes(graph: Graph, values: Sequence[Any]) -> list[int | None]:
         if not isinstance(value, Tensor):
             axes.append(None)
         elif isinstance(layer, Input | Convolution | BatchNorm | MaxPool | AveragePool):
-            axes.append(1)
+            axes.append(1 if value.dim() > 1 else None)
         elif isinstance(layer, Dense):
             axes.append(value.dim() - 1)
         elif isinstance(layer, Gated):

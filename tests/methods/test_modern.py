@@ -127,6 +127,21 @@ def test_gated_maps_have_their_channels_where_the_signal_has_them() -> None:
     assert GradCam()(net, small(), TARGET, seeds=SEEDS).isfinite().all()
 
 
+def test_a_mean_over_channels_and_positions_has_no_channels() -> None:
+    class One(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 5, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.conv(x).relu().mean((1, 2, 3)).unsqueeze(1)
+
+    graph = trace(One().double(), small())
+    axes = channel_axes(graph, graph.values(small()))
+    assert axes[-2:] == [None, None]
+    assert 1 in axes
+
+
 @pytest.mark.parametrize("reference", [0.0, 0.3])
 @pytest.mark.parametrize("kind", [Piecewise, Modern])
 def test_rescale_is_complete_in_modern_networks(kind: type[nn.Module], reference: float) -> None:
