@@ -117,3 +117,22 @@ class Careless:
 
     def variants(self, *, signed: bool) -> dict[str, Variant]:
         return {"sum": Variant(direction="lower", statistics=lambda rows: rows[["sum"]].to_numpy(), undefined={})}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picky:
+    """Asks a method for maps, and fails where they are the image: by one method, not by others."""
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+    headline: ClassVar[tuple[str, ...]] = ("sum",)
+    explains: ClassVar[bool] = True
+
+    def __call__(self, explained: Explained) -> dict[str, Tensor]:
+        batch = explained.batch
+        maps = explained.network.explain(batch.x, explained.target, batch.seeds)
+        if torch.equal(maps, batch.x):
+            raise ArithmeticError("no map")
+        return {"sum": maps.sum((1, 2, 3))}
+
+    def variants(self, *, signed: bool) -> dict[str, Variant]:
+        return {"sum": Variant(direction="lower", statistics=lambda rows: rows[["sum"]].to_numpy(), undefined={})}

@@ -159,10 +159,15 @@ def _do(
         count = sum(position < part.stop for position in loaded.positions)
         with clock(f"scoring by {metric.label}", part.stop - part.start, of=method.label):
             scored = partial(_columns, experiment, metric, loaded, count, explained)
-            columns = attempts(task, f"metric {metric.label}", scored)
+            columns = attempts(task, _who(metric, method), scored)
         if columns is not None:
             incidents = [incident for incident in loaded.incidents if incident.position < part.stop]
             store.write(experiment.cells[method.label, metric.label], part, columns, incidents, experiment.origin)
+
+
+def _who(metric: Named[Metric], method: Named[Method]) -> str:
+    """Who is at fault where a metric raises: what explains more inputs can fail by one method alone."""
+    return f"metric {metric.label}" + (f" of {method.label}" if getattr(metric.thing, "explains", False) else "")
 
 
 def _taken(

@@ -90,6 +90,22 @@ def test_what_a_metric_raises_does_not_end_the_others(ran: Any, does: str, said:
     assert failure.startswith(f"metric rude:Careless(does={does}): {said}")
 
 
+def test_a_metric_that_fails_by_one_method_is_computed_of_the_others(tmp_path: Path) -> None:
+    given = {"model": "doubles:tiny", "weights": "random", "dataset": "doubles:Squares(count=40)", "device": "cpu"}
+    spec = {**given, "limit": 40, "method": "rude:Rude,rap", "metric": "rude:Picky", "out": tmp_path}
+    experiment, store = prepare(RunSpec.read(None, spec)), Store(tmp_path)
+    said: list[str] = []
+
+    def failed(task: Task, fault: Fault) -> bool:
+        said.append(str(fault))
+        return True
+
+    execute(experiment, experiment.pending(store), store, lambda count: None, failed=failed)
+    assert said == ["metric rude:Picky of rude:Rude: ArithmeticError: no map"]
+    held = {one.cell.method: len(one.rows.frame) for one in store.held() if one.cell.metric == "rude:Picky"}
+    assert held == {"rap": 40}
+
+
 def test_without_anyone_told_a_failure_is_raised_as_it_is(ran: Any, tmp_path: Path) -> None:
     given = {"model": "doubles:tiny", "weights": "random", "dataset": "doubles:Squares", "device": "cpu", "limit": 1}
     experiment = prepare(RunSpec.read(None, {**given, "method": "rude:Rude(returns=one map)", "out": tmp_path}))
