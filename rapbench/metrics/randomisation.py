@@ -14,7 +14,7 @@ from rapbench.core.ranges import Count
 from rapbench.core.rows import vectors
 from rapbench.core.types import Explained, Need, Statistics, Variant
 from rapbench.metrics.draws import noise
-from rapbench.metrics.similarity import WINDOW, entropy, freedman_diaconis, spearman, ssim
+from rapbench.metrics.similarity import WINDOW, entropy, freedman_diaconis, spearman_with, ssim
 from rapbench.metrics.undefined import FLAWS, flawless, flaws, is_constant, num_non_finite, scattered
 
 if TYPE_CHECKING:
@@ -29,15 +29,16 @@ _NOISE = 0.1
 """Standard deviation of the noise on a sample, as a share of the image's range."""
 
 
-def _of_magnitudes(a: Tensor, b: Tensor) -> Tensor:
-    return spearman(a.abs(), b.abs())
-
-
-_SIMILARITIES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "spearman": spearman,
-    "spearman_abs": _of_magnitudes,
-    "ssim": ssim,
+_SIMILARITIES: Mapping[str, Callable[[Tensor], Callable[[Tensor], Tensor]]] = {
+    "spearman": spearman_with,
+    "spearman_abs": lambda intact: _of_magnitudes(spearman_with(intact.abs())),
+    "ssim": lambda intact: partial(ssim, intact),
 }
+"""Of the intact network's maps: how alike others are."""
+
+
+def _of_magnitudes(similarity: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    return lambda maps: similarity(maps.abs())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,11 +112,12 @@ class Randomisation:
     def _compared(self, explained: Explained, images: Tensor, intact: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Columns (M, ...) of the chosen images, and their maps (M, H, W) at the last step."""
         alike: dict[str, list[Tensor]] = {name: [] for name in _SIMILARITIES}
+        likeness = {name: similarity(intact) for name, similarity in _SIMILARITIES.items()}
         non_finite, constant, last = [num_non_finite(intact) > 0], [is_constant(intact)], intact
         for names in self._steps(explained.network.layers()):
             last = self._map(explained, images, explained.network.randomised(names, self.bn))
-            for name, similarity in _SIMILARITIES.items():
-                alike[name].append(similarity(intact, last))
+            for name, similarity in likeness.items():
+                alike[name].append(similarity(last))
             non_finite.append(num_non_finite(last) > 0)
             constant.append(is_constant(last))
         counts = {

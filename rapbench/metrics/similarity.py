@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,7 +19,13 @@ _SIGMA, _K1, _K2, _RANGE = 1.5, 0.01, 0.03, 2.0
 
 def spearman(a: Tensor, b: Tensor) -> Tensor:
     """Rank correlation (N,) of maps (N, H, W), equal values sharing their average rank; NaN where one is constant."""
-    return (_unit_ranks(a) * _unit_ranks(b)).sum(1)
+    return spearman_with(a)(b)
+
+
+def spearman_with(a: Tensor) -> Callable[[Tensor], Tensor]:
+    """Rank correlation of maps (N, H, W) with others, for which they are ranked once."""
+    ranks = _unit_ranks(a)
+    return lambda b: (ranks * _unit_ranks(b)).sum(1)
 
 
 def _unit_ranks(maps: Tensor) -> Tensor:
