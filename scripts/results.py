@@ -5,8 +5,9 @@
 
 A page is Markdown written by hand, but for what stands between `<!-- output -->` and `<!-- end of output -->` behind a
 block of commands. The commands are run as they stand, those of each page in a folder of its own below DIR, where the
-rows are kept: what was stopped goes on, and the second time nothing is computed. Tables go into the page, pictures and
-their points into the folder `figures` beside it. A page stays as it was where a command fails, or needs a folder
+rows are kept: what was stopped goes on, and the second time nothing is computed. With `--held` nothing is computed at
+all, and rows that another machine wrote are shown. Tables go into the page, pictures and their points into the folder
+`figures` beside it. A page stays as it was where a command fails, or needs a folder
 ($WEIGHTS, $RAPBENCH_DATA) that was not given.
 """
 
@@ -53,6 +54,9 @@ def main(
     out: Annotated[Path, typer.Option(help="Folder of the rows.")] = PAGES / "runs" / "pages",
     weights: Annotated[Path | None, typer.Option(help="Folder of weight files: $WEIGHTS.")] = None,
     data_root: Annotated[Path | None, typer.Option(envvar="RAPBENCH_DATA", help="Folder of the data sets.")] = None,
+    held: Annotated[
+        bool, typer.Option("--held", help="Leave out `rapbench run`: show the rows that are there.")
+    ] = False,
 ) -> None:
     """Bring pages of results up to date; exit with 1 if a command failed."""
     given = {"WEIGHTS": weights, "RAPBENCH_DATA": data_root}
@@ -60,7 +64,7 @@ def main(
     failed = False
     for page in chosen(pages):
         try:
-            changed = renewed(page, out.resolve() / page.stem, folders)
+            changed = renewed(page, out.resolve() / page.stem, folders, held=held)
             typer.echo(f"{page.stem}: {'changed; read what it says of its numbers' if changed else 'as it was'}")
         except NotGiven as reason:
             typer.echo(f"{page.stem}: left out, {reason}")
@@ -77,7 +81,7 @@ def chosen(names: Sequence[str]) -> list[Path]:
     return [Path(name) if name.endswith(".md") else PAGES / f"{name}.md" for name in names]
 
 
-def renewed(page: Path, folder: Path, folders: dict[str, str]) -> bool:
+def renewed(page: Path, folder: Path, folders: dict[str, str], *, held: bool = False) -> bool:
     """Runs a page's commands and puts in what they print; whether that changed it.
 
     Raises:
@@ -89,16 +93,17 @@ def renewed(page: Path, folder: Path, folders: dict[str, str]) -> bool:
         if name not in folders:
             raise NotGiven(f"it needs {name}")
     folder.mkdir(parents=True, exist_ok=True)
-    after = OUTPUT.sub(partial(filled, page=page, folder=folder, folders=folders), before)
+    after = OUTPUT.sub(partial(filled, page=page, folder=folder, folders=folders, held=held), before)
     if after != before:
         write_whole(page, after.encode())
     return after != before
 
 
-def filled(block: re.Match[str], *, page: Path, folder: Path, folders: dict[str, str]) -> str:
+def filled(block: re.Match[str], *, page: Path, folder: Path, folders: dict[str, str], held: bool) -> str:
     """A block of commands with what they print now; folders that were given are called by their variables."""
     environment = {**os.environ, **folders}
-    commands = re.sub(r"\\\n\s*", "", block["commands"]).splitlines()
+    typed = re.sub(r"\\\n\s*", "", block["commands"]).splitlines()
+    commands = [command for command in typed if not (held and command.startswith("rapbench run"))]
     parts = [shown_of(command, printed(command, folder, environment), page, folder) for command in commands]
     text = f"{block['head']}\n" + "".join(f"{part}\n\n" for part in (*parts, origin(folder)) if part) + block["tail"]
     for name, path in folders.items():

@@ -47,6 +47,15 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "page.md"
 
 
+def test_rows_of_another_machine_are_shown_without_computing_any(page: Path) -> None:
+    page.write_text(PAGE.format(commands="rapbench run --device cuda --method nonsuch\nrapbench table --help"))
+    assert brought_up_to_date(page, "--held") == (0, "page: changed; read what it says of its numbers\n")
+    assert "Usage: " in page.read_text()
+    code, told = brought_up_to_date(page)
+    assert code == 1
+    assert "nonsuch" in told
+
+
 @pytest.mark.slow
 def test_a_page_takes_up_tables_and_pictures_and_computes_nothing_twice(page: Path) -> None:
     run = "rapbench run --model doubles:tiny --weights random --dataset doubles:Squares --limit 2 \\\n    "
