@@ -26,7 +26,7 @@ from rapbench.cli.options import (
     refuse_damaged,
     stores,
 )
-from rapbench.report.export import TableForm
+from rapbench.report.formats import TableForm
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -9,7 +9,6 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -22,7 +21,7 @@ from rapbench.core.catalogue import Call, parse_call, placeless
 from rapbench.core.paths import stem_of
 from rapbench.methods import is_control
 from rapbench.metrics import METRICS
-from rapbench.report.formats import csv_field, field_safe, markdown_safe, printable
+from rapbench.report.formats import TableForm, csv_field, field_safe, markdown_safe, printable
 from rapbench.results.exported import CELLS, SUMS
 from rapbench.results.select import grouped, names
 from rapbench.results.store import spec
@@ -44,13 +43,6 @@ LICENCE = (
     "No image, mask, box or weight is in this folder. Names of images, labels and what is computed from images come "
     "from data sets that belong to their owners: their terms say what may be done with them."
 )
-
-
-class TableForm(StrEnum):
-    """How rows are written."""
-
-    PARQUET = "parquet"
-    CSV = "csv"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -139,6 +139,10 @@ class Identity:
 
     def setting(self) -> dict[str, str]:
         """All but method and metric, flat: dotted name -> text. Numbers of one setting may stand in one table."""
+        return {**self._setting}
+
+    @cached_property
+    def _setting(self) -> dict[str, str]:
         parts = {key: value for key, value in asdict(self).items() if key not in {"method", "metric"}}
         return dict(_flat(parts))
 

@@ -85,14 +85,7 @@ class BlockFile:
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """What the store holds of a cell.
-
-    Attributes:
-        frame: a row an image.
-        incidents: what happened while images were read.
-        origins: what computed the rows.
-        files: where they are.
-    """
+    """What the store holds of a cell: a row an image, what happened while reading them, what computed them, and where."""
 
     frame: pd.DataFrame
     incidents: tuple[Incident, ...]

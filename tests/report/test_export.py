@@ -18,7 +18,8 @@ from stored import cell, held, masks, ratios
 
 from rapbench.core.writing import write_whole
 from rapbench.metrics import METRICS
-from rapbench.report.export import COLUMNS, LICENCE, TableForm, files, shelves
+from rapbench.report.export import COLUMNS, LICENCE, files, shelves
+from rapbench.report.formats import TableForm
 from rapbench.results.exported import SUMS
 from rapbench.results.store import Block, Folders, Held, Incident, Store
 
