@@ -18,7 +18,7 @@ from rapbench.results.select import Filter
 from rapbench.run.spec import RunSpec, read_parts
 
 if TYPE_CHECKING:
-    from rapbench.results.store import Folders, Store
+    from rapbench.results.store import Folder, Folders
 
 DEFAULTS = RunSpec()
 """A run of which nothing was said."""
@@ -125,7 +125,7 @@ def stores(roots: Sequence[Path]) -> Folders:
     return Folders(roots)
 
 
-def refuse_damaged(store: Store | Folders) -> None:
+def refuse_damaged(store: Folder) -> None:
     """Says where what was read is not all that is there: every file is checked by its hash whenever it is read.
 
     Raises:

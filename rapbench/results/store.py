@@ -85,7 +85,7 @@ class BlockFile:
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """What the store holds of a cell: a row an image, what happened while reading them, what computed them, and where."""
+    """What the store holds of a cell: a row an image, what happened while reading, what computed them, their files."""
 
     frame: pd.DataFrame
     incidents: tuple[Incident, ...]
@@ -114,10 +114,6 @@ class Held:
         return self.read()
 
 
-def _never(_: int) -> bool:
-    return False
-
-
 class Store:
     """The results folder."""
 
@@ -142,7 +138,7 @@ class Store:
         return folder
 
     def files(
-        self, cell: Cell, ids: Sequence[str] | None = None, readable: Callable[[int], bool] = _never
+        self, cell: Cell, ids: Sequence[str] | None = None, readable: Callable[[int], bool] = lambda _: False
     ) -> dict[int, BlockFile]:
         """The whole files of a cell by the position they start at; of several, the longest.
 
@@ -243,7 +239,10 @@ class Folder(Protocol):
     @property
     def root(self) -> Path:
         """Where a run would write what is missing."""
-        ...
+
+    @property
+    def left_out(self) -> list[Path]:
+        """Files that were read, and left out as damaged or another's."""
 
     def held(self) -> Iterator[Held]: ...
 
