@@ -73,12 +73,12 @@ def verification(run: Run, portion: Portion, given: Mapping[str, object]) -> Ver
     drawn = {one.cell.key: _drawn(one, portion) for one in run.held}
     experiment, lacks = _here(run, given)
     now, failures = _computed(experiment, {key: ids for key, ids in drawn.items() if key not in lacks})
-    lacking: dict[str, dict[str, int]] = {}
+    lacking: dict[str, dict[tuple[str, str], int]] = {}
     for one in run.held:
         key, cell = one.cell.key, one.cell
         if missing := len(drawn[key]) - len(now.get(key, ())):
             reason = lacks.get(key) or _failed(cell, failures) or "images could not be read again"
-            lacking.setdefault(reason, {})[f"{cell.method} by {cell.metric}"] = missing
+            lacking.setdefault(reason, {})[cell.method, cell.metric] = missing
     rows = [row for one in run.held for row in _differences(one, experiment, now.get(one.cell.key))]
     return Verification(
         title=run.title,
@@ -167,8 +167,11 @@ def _differences(one: Held, experiment: Experiment | None, now: pd.DataFrame | N
 
 
 def _elsewhere(run: Run, experiment: Experiment) -> tuple[str, str] | None:
-    """What computed the rows and what computed them again, where that is not the same."""
+    """What computed the rows and what computed them again, as far as that is not the same."""
     from rapbench.report.result import origin_text
 
-    others = [origin_text(origin) for origin in run.origins if origin != experiment.origin]
-    return (" | ".join(others), origin_text(experiment.origin)) if others else None
+    here, others = experiment.origin, [origin for origin in run.origins if origin != experiment.origin]
+    known = dict.fromkeys(name for origin in (here, *others) for name in origin)
+    names = [name for name in known if len({origin.get(name) for origin in (here, *others)}) > 1]
+    told = [origin_text({name: origin.get(name, "unknown") for name in names}) for origin in (*others, here)]
+    return (" | ".join(told[:-1]), told[-1]) if others else None

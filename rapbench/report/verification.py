@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -65,15 +65,15 @@ class Verification:
         asked: which share, as typed.
         num_rows: how many the run has.
         rows: of each that was computed again, its difference.
-        lacking: by reason, how many rows of which cells could not be computed again.
-        elsewhere: what computed the rows, and what computed them again, where that is not the same.
+        lacking: by reason, how many rows of which methods by which metrics could not be computed again.
+        elsewhere: what computed the rows, and what computed them again, as far as that is not the same.
     """
 
     title: str
     asked: str
     num_rows: int
     rows: Sequence[Difference]
-    lacking: dict[str, dict[str, int]] = field(default_factory=dict)
+    lacking: Mapping[str, Mapping[tuple[str, str], int]] = field(default_factory=dict)
     elsewhere: tuple[str, str] | None = None
 
     @property
@@ -93,8 +93,7 @@ class Verification:
         for row in self.differing[1:_LISTED]:
             yield f"Another difference is {row}."
         for reason, cells in self.lacking.items():
-            named = ", ".join(cells)
-            yield f"Not computed again, {sum(cells.values())} rows of {len(cells)} cells ({named}): {reason}."
+            yield f"Not computed again, {sum(cells.values())} rows of {len(cells)} cells ({_named(cells)}): {reason}."
 
     def _measure(self) -> str:
         measure = "as a share of the larger value and of the column's median magnitude"
@@ -105,6 +104,17 @@ class Verification:
             f"The store's rows are of {stored}, these of {now}: of other code, versions or another machine, rows agree "
             f"up to {APART:.0e}, {measure}."
         )
+
+
+def _named(cells: Iterable[tuple[str, str]]) -> str:
+    """Methods and metrics, each once as far as all of some methods are with all of some metrics."""
+    methods: dict[str, list[str]] = {}
+    for method, metric in cells:
+        methods.setdefault(metric, []).append(method)
+    metrics: dict[tuple[str, ...], list[str]] = {}
+    for metric, some in methods.items():
+        metrics.setdefault(tuple(some), []).append(metric)
+    return "; ".join(f"{', '.join(some)} by {', '.join(by)}" for some, by in metrics.items())
 
 
 _LISTED = 10

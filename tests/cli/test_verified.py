@@ -77,7 +77,7 @@ def test_rows_that_are_computed_here_agree_and_the_page_says_so(rapbench: Comman
     assert first.endswith("30 of 48 rows computed again (--verify 100%): all agree.")
     assert "to the last bit" in second
     assert "versions and device are those of the store" in third
-    assert "18 rows of 3 cells (gradient by guards, random by guards, rap by guards)" in last
+    assert "18 rows of 3 cells (gradient, random, rap by guards)" in last
     page = Path("runs/report.html").read_text()
     assert "Rows computed again" in page
     assert "30 of 48 rows computed again" in page
@@ -147,7 +147,7 @@ def test_a_method_that_fails_now_is_named_with_its_rows(rapbench: Command, monke
     done = rapbench(*REPORT, "--verify", "1")
     assert done.code == 0
     assert "4 of 48 rows computed again (--verify 1): all agree." in " ".join(told(done))
-    left = "Not computed again, 2 rows of 2 cells (gradient by outside_inside, gradient by perturbation(steps=3)): "
+    left = "Not computed again, 2 rows of 2 cells (gradient by outside_inside, perturbation(steps=3)): "
     assert f"{left}method gradient: ArithmeticError: lamp out." in told(done)
 
 

@@ -67,14 +67,14 @@ def test_rounding_of_another_machine_is_more() -> None:
 
 def test_the_verdict_counts_names_the_greatest_and_says_what_was_left_out() -> None:
     some = found(rows(a=[1.0, 1.0, 1.0]), rows(a=[1.0, 2.0, 1.1]))
-    lacking = {"no module": {"mylab:Own by energy": 3, "mylab:Own by guards": 2}}
+    lacking = {"no module": {("own", "energy"): 3, ("own", "guards"): 2, ("rap", "saco"): 1}}
     said = list(Verification(title="net on images", asked="1%", num_rows=9, rows=some, lacking=lacking).lines())
     assert said[0] == "net on images: 3 of 9 rows computed again (--verify 1%): 2 of them differ."
     greatest = "The greatest difference is 5.0e-01 (a of rap by outside_inside, image image-1: 1 stored, 2 now)."
     assert said[1] == greatest
     assert "up to 1e-05" in said[2]
     assert "image image-2: 1 stored, 1.1 now" in said[3]
-    assert said[4:] == ["Not computed again, 5 rows of 2 cells (mylab:Own by energy, mylab:Own by guards): no module."]
+    assert said[4:] == ["Not computed again, 6 rows of 3 cells (own by energy, guards; rap by saco): no module."]
 
 
 def test_rows_of_another_origin_are_said_to_be() -> None:
