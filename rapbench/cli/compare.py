@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 def compare(
     context: typer.Context,
-    first: Annotated[Path, typer.Argument(parser=path, metavar="A", help="A results folder.")],
+    first: Annotated[Path, typer.Argument(parser=path, metavar="A", help="A results folder, or an exported one.")],
     second: Annotated[Path, typer.Argument(parser=path, metavar="B", help="Another one.")],
     ignore: Annotated[
         list[str] | None,
@@ -67,10 +67,9 @@ def compare(
     from rapbench.report.formats import rendered
     from rapbench.report.move_tables import document
     from rapbench.report.moves import moves
-    from rapbench.results.store import Store
 
     form, asked = Format.JSON if as_json else form, filter_of(context)
-    stores = [Store(root) for root in (first, second)]
+    stores = [_opened(root) for root in (first, second)]
     before, after = (_scored(store, asked) for store in stores)
     ignored = _ignored(ignore or [], [*before, *after])
     found = moves(before, after, ignored=ignored, headline=form not in {Format.CSV, Format.JSON})
@@ -83,6 +82,14 @@ def compare(
     raise typer.Exit(1 if any(move.after.headline is not None for move in found.moved) else 0)
 
 
+def _opened(root: Path) -> Store:
+    from rapbench.results.exported import results_folder
+    from rapbench.results.store import Store
+
+    refuse_empty(root)
+    return Store(results_folder(root))
+
+
 def _scored(store: Store, asked: Filter) -> list[Scored]:
     """What a folder holds of what is asked for.
 
@@ -92,7 +99,6 @@ def _scored(store: Store, asked: Filter) -> list[Scored]:
     from rapbench.core.errors import DataMissing
     from rapbench.report.result import Scored
 
-    refuse_empty(store.root)
     found = [Scored(held=one) for one in store.held() if asked.admits(one.cell) and not one.cell.is_study]
     if not found:
         raise DataMissing(f"no results{asked.clause} in {store}")

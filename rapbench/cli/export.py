@@ -26,7 +26,7 @@ from rapbench.cli.options import (
     refuse_damaged,
     stores,
 )
-from rapbench.report.export import TableForm
+from rapbench.report.formats import TableForm
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -52,12 +52,14 @@ def export(
     """Write the rows of a results folder for others to read without this program, and print the files.
 
     A file holds what all methods scored by one metric on one data set with one network. Beside them are spec.json, a
-    README that says what the columns are, and checksums. No image is among them.
+    README that says what the columns are, the cells, by which every command of this program reads the folder as the one
+    that it was written of, and checksums. No image is among them.
     """
     from rapbench import __version__
     from rapbench.core.errors import DataMissing
     from rapbench.core.writing import write_whole
-    from rapbench.report.export import SUMS, files, shelves
+    from rapbench.report.export import files, paths, shelves
+    from rapbench.results.exported import CELLS
 
     store, asked = stores(out), filter_of(context)
     found = shelves([one for one in store.held() if asked.admits(one.cell) and len(one.rows.frame)])
@@ -65,13 +67,15 @@ def export(
         refuse_damaged(store)
     if not found:
         raise DataMissing(f"no rows{asked.clause} in {store}; `rapbench run` writes some, --out names another folder")
-    names = {"spec.json", "README.md", SUMS, *(f"{shelf.stem}.{form}" for shelf in found)}
-    stale = _stale(to, names)
+    stale = _stale(to, paths(found, form))
     for name, content in files(found, form, version=__version__):
         write_whole(to / name, content)
-        typer.echo(to / name)
+        if "/" not in name:
+            typer.echo(to / name)
+    typer.echo(to / CELLS)
     for old in stale:
         old.unlink(missing_ok=True)
+        _remove_empty(old.parent)
 
 
 def _stale(to: Path, names: Collection[str]) -> list[Path]:
@@ -81,17 +85,20 @@ def _stale(to: Path, names: Collection[str]) -> list[Path]:
         BadConfig: the folder is none, or holds what no export wrote.
     """
     from rapbench.core.errors import BadConfig
-    from rapbench.report.export import SUMS
+    from rapbench.results.exported import CELLS, listed
 
     if not to.exists():
         return []
     if not to.is_dir():
         raise BadConfig(f"--to {to}: a file is there; name a folder")
-    there = [path for path in sorted(to.iterdir()) if path.name not in names]
-    sums = to / SUMS
-    earlier = sums.read_text(errors="replace").splitlines() if sums.is_file() else []
-    written = {line.partition("  ")[2] for line in earlier}
-    foreign = [path.name for path in there if path.name not in written]
-    if foreign:
+    beside = [path for path in to.iterdir() if path.name != CELLS]
+    stored = [path for path in (to / CELLS).rglob("*") if not path.is_dir()]
+    others = {name: p for p in sorted(beside + stored) if (name := p.relative_to(to).as_posix()) not in names}
+    if foreign := sorted(others.keys() - listed(to)):
         raise BadConfig(f"--to {to}: it holds {foreign[0]}, which no export wrote; name an empty folder")
-    return there
+    return [*others.values()]
+
+
+def _remove_empty(folder: Path) -> None:
+    if not any(folder.iterdir()):
+        folder.rmdir()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rapbench.cli.again import prepared
 from rapbench.cli.failures import said
 from rapbench.core.errors import DataMissing, SpecMismatch, last_line
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rapbench.core.named import Named
-    from rapbench.core.types import Classifier, Dataset, Method
+    from rapbench.core.types import Method
     from rapbench.report.html.gallery import Gallery, Shown
     from rapbench.report.picks import Ranking
     from rapbench.report.result import Result
@@ -83,30 +84,9 @@ def gallery(run: Run, found: Sequence[Result], wish: Wish) -> Gallery:
 
 
 def _prepared(run: Run, ranked: Ranking, wish: Wish) -> Experiment:
-    """The run as it would be computed now; nothing is downloaded or fitted for it."""
-    from rapbench.cli.progress import ProgressBar
-    from rapbench.core.stages import stage
-    from rapbench.run import resolve
-    from rapbench.run.spec import RunSpec
-
+    """The run with the metric that ranks alone."""
     metric = next(iter(ranked.numbers.values())).cell.metric
-    places = {"data_root": wish.data_root, "save_maps": wish.maps, "shuffle": run.cell.identity.dataset.shuffle}
-    spec = RunSpec.read(None, {**run.options(), **places, "metric": [metric], **wish.given})
-    if missing := resolve.absent(spec):
-        raise DataMissing(missing)
-    with ProgressBar(), stage(f"loading {spec.dataset} and {spec.model}"):
-        return resolve.prepare(spec, _fitted)
-
-
-def _fitted(classifier: Classifier, images: Dataset) -> Path:
-    """Patterns that a run has fitted."""
-    from rapbench.core.cache import cache_folder
-    from rapbench.run.fit import fitted_already
-
-    file = fitted_already(classifier, images, cache_folder() / "patterns")
-    if file is None:
-        raise DataMissing(f"the patterns that explain {classifier.title} are not in {cache_folder()}")
-    return file
+    return prepared(run, {"data_root": wish.data_root, "save_maps": wish.maps, "metric": [metric], **wish.given})
 
 
 def _methods(experiment: Experiment, ranked: Ranking) -> dict[str, Named[Method]]:

@@ -13,11 +13,12 @@ from rapbench.core.errors import BadConfig, BadData, DataMissing
 from rapbench.core.paths import typed_path
 from rapbench.papers.card import exhibit, table
 from rapbench.report.formats import Format
+from rapbench.results.exported import is_exported
 from rapbench.results.select import Filter
 from rapbench.run.spec import RunSpec, read_parts
 
 if TYPE_CHECKING:
-    from rapbench.results.store import Folders, Store
+    from rapbench.results.store import Folder, Folders
 
 DEFAULTS = RunSpec()
 """A run of which nothing was said."""
@@ -52,7 +53,8 @@ Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Backend = Annotated[str, typer.Option(help="Where the methods come from.")]
 Out = Annotated[Path, typer.Option(parser=path, help="Results folder.")]
 Outs = Annotated[
-    list[Path], typer.Option("--out", parser=path, help="Results folder; repeat it to read several as one.")
+    list[Path],
+    typer.Option("--out", parser=path, help="Results folder, or an exported one; repeat it to read several as one."),
 ]
 Config = Annotated[Path | None, typer.Option(parser=path, help="TOML file of these options; the command line wins.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")]
@@ -110,10 +112,11 @@ def filter_of(context: typer.Context) -> Filter:
 
 
 def stores(roots: Sequence[Path]) -> Folders:
-    """The results folders, read as one.
+    """The results folders, exported ones among them, read as one.
 
     Raises:
         DataMissing: there are several, and one of them holds nothing.
+        BadData: one that was exported is not whole.
     """
     from rapbench.results.store import Folders  # which reads tables, with libraries that lists do without
 
@@ -122,7 +125,7 @@ def stores(roots: Sequence[Path]) -> Folders:
     return Folders(roots)
 
 
-def refuse_damaged(store: Store | Folders) -> None:
+def refuse_damaged(store: Folder) -> None:
     """Says where what was read is not all that is there: every file is checked by its hash whenever it is read.
 
     Raises:
@@ -141,7 +144,7 @@ def refuse_empty(root: Path) -> None:
     """
     if not root.is_dir():
         raise DataMissing(f"no folder {root}")
-    if not any(root.glob("*/spec.json")):
+    if not (is_exported(root) or any(root.glob("*/spec.json"))):
         raise DataMissing(f"no results in {root}: `rapbench run --out {root}` writes some")
 
 
@@ -150,10 +153,11 @@ def typed(context: typer.Context) -> dict[str, Any]:
     return {
         name: value
         for name, value in context.params.items()
-        if name in RunSpec.model_fields and not _is_default(context, name)
+        if name in RunSpec.model_fields and not is_default(context, name)
     }
 
 
-def _is_default(context: typer.Context, name: str) -> bool:
+def is_default(context: typer.Context, name: str) -> bool:
+    """Whether an option was not given."""
     source = context.get_parameter_source(name)
     return source is None or source.name == "DEFAULT"

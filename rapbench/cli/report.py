@@ -21,6 +21,7 @@ from rapbench.cli.options import (
     OnlyWeights,
     Outs,
     filter_of,
+    is_default,
     path,
     stores,
 )
@@ -28,11 +29,12 @@ from rapbench.cli.options import (
 
 def report(
     context: typer.Context,
-    exhibits: Annotated[
+    shown: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[EXHIBIT...]",
-            help="Papers' tables and figures to show. [default: those whose networks and images the folder holds]",
+            metavar="[FOLDER|EXHIBIT...]",
+            help="Results folders, exported ones among them, as --out names them; papers' tables and figures to show. "
+            "[default: those whose networks and images the folders hold]",
         ),
     ] = None,
     out: Outs = OUTS,
@@ -50,6 +52,14 @@ def report(
     pictures: Annotated[int, typer.Option(min=1, help="Different images in the gallery of a run, at most.")] = 18,
     maps: Annotated[
         Path | None, typer.Option(parser=path, help="Folder of maps that run --save-maps wrote, to take instead.")
+    ] = None,
+    verify: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Compute a sample of the rows again, such as 1% of each cell's or those of 20 images; exit with 1 if "
+            "one differs by more than rounding, with an error if a file is damaged.",
+        ),
     ] = None,
     data_root: DataRoot = None,
     method: OnlyMethods = None,
@@ -70,14 +80,22 @@ def report(
     """
     from rapbench.cli.gallery import Wish
     from rapbench.cli.reported import Source, reported
+    from rapbench.cli.verified import Portion, verifications
     from rapbench.core.writing import write_whole
     from rapbench.metrics import METRICS
+    from rapbench.papers.card import exhibits as cards
 
     if rank_by:
         METRICS.refuse_unknown(rank_by.partition("/")[0])
+    portion = None if verify is None else Portion(verify)
     given = {key: value for key, value in {"model": model, "weights": weights}.items() if value is not None}
     wish = None if no_gallery else Wish(by=rank_by, most=pictures, maps=maps, data_root=data_root, given=given)
-    source = Source(store=stores(out), roots=tuple(out), asked=filter_of(context), exhibits=tuple(exhibits or ()))
-    file = to or out[0] / "report.html"
-    write_whole(file, reported(source, title, wish).encode())
+    exhibits = tuple(text for text in shown or () if text in cards() or not path(text).is_dir())
+    folders = [path(text) for text in shown or () if text not in exhibits]
+    roots = [*folders, *(() if folders and is_default(context, "out") else out)]
+    source = Source(store=stores(roots), roots=tuple(roots), asked=filter_of(context), exhibits=exhibits)
+    file = to or roots[0] / "report.html"
+    verified = verifications(source, portion, {"data_root": data_root, **given}) if portion else []
+    write_whole(file, reported(source, title, wish, verified).encode())
     typer.echo(file)
+    raise typer.Exit(1 if any(one.differing for one in verified) else 0)

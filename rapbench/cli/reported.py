@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -35,6 +35,7 @@ from rapbench.report.result import Result, results
 from rapbench.report.runs import Run, titles
 from rapbench.report.runs import runs as runs_of
 from rapbench.report.tables import Scores, heading, scores
+from rapbench.report.verification import Verification
 from rapbench.results.select import Filter, of_one_setting
 from rapbench.results.store import Folder, Held
 from rapbench.run.spec import read_parts
@@ -91,13 +92,14 @@ class Source:
         return " ".join(filter(None, [f"rapbench {name}", str(self.asked), *outs]))
 
 
-def reported(source: Source, title: str | None, wish: Wish | None) -> str:
+def reported(source: Source, title: str | None, wish: Wish | None, verified: Sequence[Verification] = ()) -> str:
     """The page of a results folder.
 
     Args:
         source: what it is of.
         title: of the page; None says what was run.
         wish: what its gallery is asked for; None leaves it out.
+        verified: what came of computing rows again.
 
     Raises:
         DataMissing: the folder holds nothing of what is asked for.
@@ -112,6 +114,7 @@ def reported(source: Source, title: str | None, wish: Wish | None) -> str:
         Section(name="ranks", title="Ranks", parts=tuple(_ranks(source))),
         Section(name="gallery", title="Gallery", parts=tuple(_gallery(source, wish)) if wish else ()),
         Section(name="guards", title="Guards", parts=tuple(_guards(source))),
+        Section(name="verified", title="Rows computed again", parts=tuple(_verified(verified))),
     ]
     return page(title or _title(source), _lead(source), sections)
 
@@ -149,6 +152,11 @@ def _guards(source: Source) -> Iterator[Part]:
     if of_guards:
         yield from needed(prose(f"{guards(source.results)}.".capitalize()))
         yield from of_guards
+
+
+def _verified(found: Sequence[Verification]) -> Iterator[Part]:
+    for one in found:
+        yield from needed(*(prose(line) for line in one.lines()))
 
 
 def _of_papers(source: Source) -> Section:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import resources
 
+import torch
 from safetensors.torch import load
 from torch import nn
 from torchvision import models
@@ -142,7 +143,11 @@ NARROW = {family.network.name: family for family in (VGG16, RESNET50, VIT_B_16)}
 
 def narrow_module(name: str) -> nn.Module:
     """The network of that name with its embedded weights, stored as float16 and widened to float32, to evaluate."""
-    net = NARROW[name].builder(len(CLASSES))
+    with torch.device("meta"):  # torchvision would draw weights of the full width first, which takes longer than a map
+        net = NARROW[name].builder(len(CLASSES))
     file = resources.files("rapbench.models") / "weights" / f"{name}_scenes.safetensors"
-    net.load_state_dict(load(file.read_bytes()))
+    stored = {
+        key: value.float() if value.is_floating_point() else value for key, value in load(file.read_bytes()).items()
+    }
+    net.load_state_dict(stored, assign=True)
     return net.eval()

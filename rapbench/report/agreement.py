@@ -78,10 +78,10 @@ def friedman_p(ranks: Floats) -> float | None:
 
     Source: Friedman 1937; Demšar 2006, Section 3.2.2.
     """
-    from scipy.stats import chi2  # takes longer to import than most tables to compute
+    from scipy.special import chdtrc  # scipy.stats takes longer to import than most tables to compute
 
     n, k = ranks.shape
     if n < 2 or k < 3:
         return None
     concordance = float(kendall_w(ranks))
-    return float(chi2.sf(n * (k - 1) * concordance, k - 1)) if np.isfinite(concordance) else 1.0
+    return float(chdtrc(k - 1, n * (k - 1) * concordance)) if np.isfinite(concordance) else 1.0

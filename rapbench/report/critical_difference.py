@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from rapbench.report.figures import Drawing, colour, styled
 from rapbench.report.formats import number, printable
@@ -18,6 +16,7 @@ from rapbench.results.select import method_of, of_one_setting, telling
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from rapbench.report.cliques import Separation
     from rapbench.results.store import Held
@@ -100,6 +99,8 @@ def _points(found: Ranks, criterion: Criterion, told: Separation) -> Iterator[di
 
 def _figure(found: Ranks) -> Figure:
     """A diagram below the other."""
+    from matplotlib.figure import Figure  # a page draws diagrams without it
+
     diagrams = drawn(found)
     heights = [_LINE_INCHES * (_num_lines(told) + 4) for _, told in diagrams.values()]
     figure = Figure(figsize=(_WIDTH_INCHES, sum(heights) + 2 * _LINE_INCHES), layout="constrained")
@@ -124,6 +125,8 @@ def _num_lines(told: Separation) -> int:
 
 def _draw(axes: Axes, told: Separation, controls: frozenset[str]) -> None:
     """One diagram: the better half of the names stands on the left, the other on the right; controls are grey."""
+    from matplotlib.ticker import MaxNLocator
+
     ordered = sorted(told.image_ranks, key=lambda name: (told.image_ranks[name], name))
     lowest, highest = 0.5, 0.5 + sum(name not in controls for name in ordered)
     groups = bars(told)

@@ -9,10 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, 
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
-from scipy.stats import binom
+from scipy.special import bdtr, bdtrik  # scipy.stats takes longer to import than most figures to draw
 
 from rapbench.core.catalogue import parse_call
 from rapbench.core.rows import vectors
@@ -27,6 +24,7 @@ from rapbench.results.select import Group, grouped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
     from rapbench.results.cell import Cell
@@ -136,9 +134,18 @@ def survival(held: Held, order: str) -> Curve:
         return without_images(cell, called(cell))
     survived = vectors(rows, f"{order}_accuracy")
     n, accuracy = len(survived), survived.mean(axis=0)
-    low, high = (binom.ppf(q, n, accuracy) / n for q in (0.025, 0.975))
+    low, high = (_binomial(q, n, accuracy) / n for q in (0.025, 0.975))
     pixels = parameters["pixels"] * np.arange(survived.shape[1])
     return Curve(cell=cell, name=called(cell), x=pixels, y=accuracy, ci_low=low, ci_high=high, n=n)
+
+
+def _binomial(q: float, n: int, p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The quantiles of binomial numbers of n draws with probabilities p (L,)."""
+    certain = (p == 0) | (p == 1)
+    above = np.ceil(bdtrik(q, n, np.where(certain, 0.5, p)))
+    below = np.maximum(above - 1, 0)
+    quantiles: NDArray[np.float64] = np.where(bdtr(below, n, p) >= q, below, above)
+    return np.where(certain, n * p, quantiles)
 
 
 def without_images(cell: Cell, name: str) -> Curve:
@@ -245,6 +252,9 @@ def _points(found: Curve, labels: Labels) -> pd.DataFrame:
 
 def _figure(plot: Plot) -> Figure:
     """Panels two abreast on one vertical scale, one legend below."""
+    from matplotlib.figure import Figure  # a page draws curves without it
+    from matplotlib.lines import Line2D
+
     panels, looks, curves, labels = plot.panels, plot.looks, plot.curves, plot.labels
     num_columns = min(len(panels), 2)
     num_rows = -(-len(panels) // num_columns)
@@ -270,6 +280,8 @@ def _figure(plot: Plot) -> Figure:
 
 def _draw(axes: Axes, curves: list[Curve], looks: Mapping[str, Mapping[str, Any]]) -> None:
     """The curves of a panel with their bands; controls are thin, without a band, and above what they cover."""
+    from matplotlib.ticker import MaxNLocator
+
     for n, found in enumerate(curves):
         every = max(1, len(found.x) // 8)
         start = n * every // len(curves)  # markers of neighbouring curves do not cover each other

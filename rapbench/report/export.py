@@ -9,8 +9,8 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,14 +21,15 @@ from rapbench.core.catalogue import Call, parse_call, placeless
 from rapbench.core.paths import stem_of
 from rapbench.methods import is_control
 from rapbench.metrics import METRICS
-from rapbench.report.formats import csv_field, field_safe, markdown_safe, printable
-from rapbench.results.select import files_of, grouped, names
+from rapbench.report.formats import TableForm, csv_field, field_safe, markdown_safe, printable
+from rapbench.results.exported import CELLS, SUMS
+from rapbench.results.select import grouped, names
+from rapbench.results.store import spec
 
 if TYPE_CHECKING:
-    from rapbench.results.cell import Cell
+    from rapbench.results.cell import Cell, Parameters
     from rapbench.results.store import Held
 
-SUMS = "SHA256SUMS"
 COLUMNS = {
     "method": "how the method is called, with parameters that are not its defaults",
     "key": "16 hexadecimal digits that change exactly when the numbers may",
@@ -42,13 +43,6 @@ LICENCE = (
     "No image, mask, box or weight is in this folder. Names of images, labels and what is computed from images come "
     "from data sets that belong to their owners: their terms say what may be done with them."
 )
-
-
-class TableForm(StrEnum):
-    """How rows are written."""
-
-    PARQUET = "parquet"
-    CSV = "csv"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -102,7 +96,7 @@ def shelves(held: Sequence[Held]) -> list[Shelf]:
 
 
 def files(found: Sequence[Shelf], form: TableForm, *, version: str) -> Iterator[tuple[str, bytes]]:
-    """Name and content of each file: the rows, `spec.json`, a README, and last the checksums of all others.
+    """Path and content of each file: the rows, `spec.json`, a README, cells, and last the checksums of all others.
 
     The same rows give the same bytes, with the same pyarrow.
 
@@ -118,14 +112,19 @@ def files(found: Sequence[Shelf], form: TableForm, *, version: str) -> Iterator[
         told[name] = shelf.document()
         sums[name] = hashlib.sha256(content).hexdigest()
         yield name, content
-    spec = {"rapbench": version, "licence": LICENCE, "files": told}
-    for name, text in {
-        "spec.json": json.dumps(spec, indent=1) + "\n",
-        "README.md": _readme(found, form, version),
-    }.items():
-        sums[name] = hashlib.sha256(text.encode()).hexdigest()
-        yield name, text.encode()
+    document = {"rapbench": version, "licence": LICENCE, "files": told}
+    told_of = {"spec.json": json.dumps(document, indent=1) + "\n", "README.md": _readme(found, form, version)}
+    texts = ((name, text.encode()) for name, text in told_of.items())
+    for name, content in chain(texts, *(_stored(one) for shelf in found for one in shelf.held)):
+        sums[name] = hashlib.sha256(content).hexdigest()
+        yield name, content
     yield SUMS, "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items())).encode()
+
+
+def paths(found: Sequence[Shelf], form: TableForm) -> set[str]:
+    """The paths of all files that these rows are written to."""
+    tables = {f"{shelf.stem}.{form}" for shelf in found}
+    return {"spec.json", "README.md", SUMS, *tables, *(path for s in found for one in s.held for path in _paths(one))}
 
 
 def _shelf(members: Sequence[Held]) -> Shelf:
@@ -139,10 +138,32 @@ def _is_control(cell: Cell) -> bool:
 
 
 def _placeless(cell: Cell) -> Cell:
-    """The cell, its method called without the folders of files and code."""
-    call, files = parse_call(placeless(cell.method)), files_of(cell)
-    texts = {key: Path(text).name if key in files else text for key, text in call.parameters.items()}
-    return replace(cell, method=str(Call(call.name, texts)))
+    """The cell, its images, method and metric called without the folders of files and code."""
+    own = cell.identity
+    return replace(
+        cell,
+        dataset=_told(cell.dataset, own.dataset.parameters),
+        method=_told(cell.method, own.method.parameters),
+        metric=_told(cell.metric, own.metric.parameters),
+    )
+
+
+def _told(text: str, parameters: Parameters) -> str:
+    """What was typed, of a parameter that is a path, and so no part of an identity, only the last name."""
+    call = parse_call(placeless(text))
+    paths = {key for key in call.parameters if parameters.get(key, "file") == "file"}
+    return str(Call(call.name, {k: Path(v).name if k in paths else v for k, v in call.parameters.items()}))
+
+
+def _stored(held: Held) -> Iterator[tuple[str, bytes]]:
+    """Path and content of a cell's files, as a results folder has them."""
+    contents = chain([spec(_placeless(held.cell))], (path.read_bytes() for path in held.rows.files))
+    return zip(_paths(held), contents, strict=True)
+
+
+def _paths(held: Held) -> list[str]:
+    """Where they lie in the export."""
+    return [f"{CELLS}/{held.cell.folder}/{name}" for name in ("spec.json", *(path.name for path in held.rows.files))]
 
 
 def _named(held: Held, name: str) -> pa.Table:
@@ -207,6 +228,9 @@ network: a row is one method on one image. Rows hold sums, counts and curves, no
 `spec.json` says of each file all that its numbers depend on, its columns with their types, and of each method its
 parameters, what computed it, and which images could not be read. `sha256sum -c {sums}` checks the files.
 
+`{cells}` holds the same rows as rapbench stores them: `rapbench report` and every other command read this folder as the
+one that it was written of.
+
 {licence}
 
 ## Columns of every file
@@ -227,6 +251,7 @@ def _readme(found: Sequence[Shelf], form: TableForm, version: str) -> str:
         version=version,
         reading=_READING[form],
         sums=SUMS,
+        cells=CELLS,
         licence=LICENCE,
         columns="\n".join(f"| `{name}` | {meaning} |" for name, meaning in COLUMNS.items()),
         files="\n\n".join(_described(shelf, form) for shelf in found),

@@ -65,6 +65,13 @@ class Format(StrEnum):
     JSON = "json"
 
 
+class TableForm(StrEnum):
+    """How rows are written."""
+
+    PARQUET = "parquet"
+    CSV = "csv"
+
+
 def rendered(document: Document, form: Format) -> str:
     """The document in a format, without a newline at its end.
 
@@ -76,7 +83,7 @@ def rendered(document: Document, form: Format) -> str:
 
 def printable(text: str) -> str:
     """Text whose control characters, line breaks and marks of direction are seen as escapes instead of obeyed."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def field_safe(text: str) -> str:

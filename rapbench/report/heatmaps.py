@@ -11,12 +11,12 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
 
 from rapbench.report.figures import styled
 from rapbench.report.formats import printable
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
 _PANEL_INCHES, _LINE_INCHES, _BAR_INCHES = 1.3, 0.13, 0.7
@@ -54,6 +54,8 @@ def heatmaps(rows: Sequence[Row], title: str = "", percentile: float = 100) -> F
 
     Source: Nam et al. 2020, Figures 1, 4 and 5.
     """
+    from matplotlib.figure import Figure  # a page needs the colours alone
+
     columns = [_wrapped(title) for title in rows[0].maps]
     num_lines = max(_wrapped(row.caption).count("\n") for row in rows) + 1
     num_title_lines = max(column.count("\n") for column in columns) + 1

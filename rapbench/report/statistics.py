@@ -296,12 +296,15 @@ def _medians(statistics: NDArray[np.float64], times: NDArray[np.uint8]) -> NDArr
     """
     order = statistics[:, 0].argsort()
     values = np.append(statistics[order, 0], np.nan)
-    medians: NDArray[np.float64] = values[np.stack([_middle(row.take(order)) for row in times])].mean(1, keepdims=True)
+    size = max(1, _NUM_DRAWS // len(values))
+    parts = (times[start : start + size].take(order, axis=1) for start in range(0, len(times), size))
+    medians: NDArray[np.float64] = values[np.concatenate([*map(_middle, parts)])].mean(1, keepdims=True)
     return medians
 
 
 def _middle(times: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """The two places (2,), which may be one, at which half of the draws are passed; beyond the end without a draw."""
-    passed = np.cumsum(times, dtype=np.int64)
-    total = passed[-1]
-    return passed.searchsorted([(total - 1) // 2 if total else 0, total // 2], side="right")
+    """The two places (M, 2), which may be one, at which half of the draws are passed; beyond the end without a draw."""
+    passed = times.cumsum(axis=1, dtype=np.int32)
+    total = passed[:, -1:]
+    halves = np.maximum(total - 1, 0) // 2, total // 2
+    return np.stack([(passed <= half).sum(axis=1) for half in halves], axis=1)

@@ -139,6 +139,10 @@ class Identity:
 
     def setting(self) -> dict[str, str]:
         """All but method and metric, flat: dotted name -> text. Numbers of one setting may stand in one table."""
+        return {**self._setting}
+
+    @cached_property
+    def _setting(self) -> dict[str, str]:
         parts = {key: value for key, value in asdict(self).items() if key not in {"method", "metric"}}
         return dict(_flat(parts))
 
@@ -169,7 +173,8 @@ class Cell:
     """One method's rows for one metric.
 
     Attributes:
-        identity: all that its numbers depend on; two cells that differ in anything else are the same.
+        identity: all that its numbers depend on; two cells that differ in anything else, as in where a file lies, are
+            the same.
         dataset: the images as a user types them: a name, parameters that are no defaults in brackets.
         model_title: the network as tables print it.
         method: as a user types it.
@@ -180,12 +185,12 @@ class Cell:
     """
 
     identity: Identity
-    dataset: str
-    model_title: str
-    method: str
-    method_title: str
-    metric: str
-    signed: bool
+    dataset: str = field(compare=False)
+    model_title: str = field(compare=False)
+    method: str = field(compare=False)
+    method_title: str = field(compare=False)
+    metric: str = field(compare=False)
+    signed: bool = field(compare=False)
     limit: int = field(compare=False, default=0)
 
     def __hash__(self) -> int:

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from rapbench.core.errors import SpecMismatch
 from rapbench.core.writing import write_whole
 from rapbench.results.cell import Cell
+from rapbench.results.exported import results_folder
 from rapbench.results.seal import sealed, unsealed
 
 Columns = Mapping[str, NDArray[Any]]
@@ -84,11 +85,12 @@ class BlockFile:
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """What the store holds of a cell: a row an image, what happened while reading them, and what computed them."""
+    """What the store holds of a cell: a row an image, what happened while reading, what computed them, their files."""
 
     frame: pd.DataFrame
     incidents: tuple[Incident, ...]
     origins: tuple[Mapping[str, str], ...] = ()
+    files: tuple[Path, ...] = ()
 
     def skipped(self) -> dict[str, int]:
         """How many images could not be read, by reason."""
@@ -112,10 +114,6 @@ class Held:
         return self.read()
 
 
-def _never(_: int) -> bool:
-    return False
-
-
 class Store:
     """The results folder."""
 
@@ -136,11 +134,11 @@ class Store:
         path = folder / "spec.json"
         held = _spec(path)
         if held is None or held.limit < cell.limit:
-            write_whole(path, sealed({**cell.document(), "images": cell.limit}))
+            write_whole(path, spec(cell))
         return folder
 
     def files(
-        self, cell: Cell, ids: Sequence[str] | None = None, readable: Callable[[int], bool] = _never
+        self, cell: Cell, ids: Sequence[str] | None = None, readable: Callable[[int], bool] = lambda _: False
     ) -> dict[int, BlockFile]:
         """The whole files of a cell by the position they start at; of several, the longest.
 
@@ -241,17 +239,20 @@ class Folder(Protocol):
     @property
     def root(self) -> Path:
         """Where a run would write what is missing."""
-        ...
+
+    @property
+    def left_out(self) -> list[Path]:
+        """Files that were read, and left out as damaged or another's."""
 
     def held(self) -> Iterator[Held]: ...
 
 
 class Folders:
-    """Several results folders, read as one; a run would write to the first."""
+    """Several results folders, exported ones among them, read as one; a run would write to the first."""
 
     def __init__(self, roots: Sequence[Path]) -> None:
         self.root = roots[0]
-        self._stores = [Store(root) for root in roots]
+        self._stores = [Store(results_folder(root)) for root in roots]
 
     def held(self) -> Iterator[Held]:
         """Every cell that any of them holds, in the order of the folders; what two hold of one is read together."""
@@ -324,6 +325,11 @@ def _best(opened: Iterable[Opened]) -> dict[int, Opened]:
     return dict(sorted(found.items()))
 
 
+def spec(cell: Cell) -> bytes:
+    """What `spec.json` in a cell's folder holds."""
+    return sealed({**cell.document(), "images": cell.limit})
+
+
 def _spec(path: Path) -> Cell | None:
     """The cell of a spec, with as many images as it is to have; None where it is not as it was written."""
     held = unsealed(path)
@@ -387,4 +393,5 @@ def _rows(opened: Sequence[Opened]) -> Rows:
         folder = opened[0].file.path.parent
         raise SpecMismatch(f"the files in {folder} hold different columns; move it away, and run again") from error
     origins = {json.dumps(one.file.origin, sort_keys=True): one.file.origin for one in opened}
-    return Rows(frame, tuple(entry for one in opened for entry in one.file.incidents), tuple(origins.values()))
+    incidents = tuple(entry for one in opened for entry in one.file.incidents)
+    return Rows(frame, incidents, tuple(origins.values()), tuple(one.file.path for one in opened))

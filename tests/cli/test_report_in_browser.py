@@ -215,6 +215,20 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(report: Opened) -> None:
     assert report.page.evaluate(wide) == 0
 
 
+@pytest.mark.parametrize("report", [{"viewport": {"width": 360, "height": 740}}], indirect=True)
+def test_a_table_fades_where_there_is_more_to_the_right_of_it(report: Opened) -> None:
+    box = report.page.locator("#scores .scroll").first
+    fades = "(box) => getComputedStyle(box).maskImage !== 'none'"
+    report.page.wait_for_timeout(200)
+    assert box.evaluate(fades)
+    box.evaluate("(box) => { box.scrollLeft = box.scrollWidth; }")
+    report.page.wait_for_timeout(200)
+    assert not box.evaluate(fades)
+    box.evaluate("(box) => { box.scrollLeft = 0; }")
+    report.page.emulate_media(media="print")
+    assert not box.evaluate(fades)
+
+
 def test_printed_it_is_light_and_without_buttons(report: Opened) -> None:
     report.page.locator("button.theme").click()
     report.page.emulate_media(media="print")

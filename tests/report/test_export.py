@@ -8,6 +8,7 @@ import inspect
 import io
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,12 @@ import pandas as pd
 import pytest
 from stored import cell, held, masks, ratios
 
+from rapbench.core.writing import write_whole
 from rapbench.metrics import METRICS
-from rapbench.report.export import COLUMNS, LICENCE, SUMS, TableForm, files, shelves
-from rapbench.results.store import Held
+from rapbench.report.export import COLUMNS, LICENCE, files, shelves
+from rapbench.report.formats import TableForm
+from rapbench.results.exported import SUMS
+from rapbench.results.store import Block, Folders, Held, Incident, Store
 
 COUNTS = [[6, 2, 1, 7], [1, 2, 3, 4]]
 
@@ -142,3 +146,19 @@ def test_folders_of_files_are_not_told(chosen: dict[str, Any]) -> None:
     found = written(TableForm.PARQUET, [held(own, ratios([1.0]))])
     assert all(b"/home/me" not in some for some in found.values())
     assert b"maps(path=maps.npy)" in found["spec.json"]
+
+
+def test_an_exported_cell_is_the_stored_one_without_its_folders(tmp_path: Path) -> None:
+    named = {"method": "maps(path=/home/me/maps.npy)", "dataset": "folder(path='/home/me/my birds', labels=no)"}
+    own = replace(cell("rap", digest="ab", parameters={"labels": "no"}), **named, limit=2)
+    frame = {"index": np.arange(2), "id": np.array(["a", "b"]), "score": np.ones(2)}
+    Store(tmp_path / "runs").write(own, Block(0, 2), frame, [Incident(0, "a", "odd", skipped=False)], {"torch": "2"})
+    for name, content in files(shelves([*Store(tmp_path / "runs").held()]), TableForm.CSV, version="1"):
+        write_whole(tmp_path / "there" / name, content)
+    (before,), (after,) = (list(Folders([tmp_path / name]).held()) for name in ("runs", "there"))
+    assert (after.cell, after.cell.limit) == (before.cell, 2)
+    assert after.cell.method == "maps(path=maps.npy)"
+    assert after.cell.dataset == "folder(path=my birds, labels=no)"
+    assert after.rows.incidents == before.rows.incidents
+    assert after.rows.origins == before.rows.origins
+    pd.testing.assert_frame_equal(after.rows.frame, before.rows.frame)

@@ -5,6 +5,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import wilcoxon
 
 from rapbench.core.types import Variant
 from rapbench.report import paired
@@ -133,6 +134,16 @@ def test_the_signed_rank_test_equals_counting_all_signs():
     seen = abs(sum(r for r, g in zip(ranks, gains, strict=True) if g > 0) - center)
     sums = [sum(r for r, up in zip(ranks, signs, strict=True) if up) for signs in product([0, 1], repeat=8)]
     assert wilcoxon_p(gains) == pytest.approx(np.mean([abs(s - center) >= seen for s in sums]))
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 13, 14, 50, 51, 300])
+@pytest.mark.parametrize("values", [3, 1000], ids=["tied", "not tied"])
+def test_the_signed_rank_test_is_scipy_s(n, values):
+    rng = np.random.default_rng(n)
+    for _ in range(4):
+        gains = rng.choice([-1, 1], size=n) * (1.0 + rng.choice(values, size=n, replace=values == 3))
+        expected = wilcoxon(gains).pvalue if n > 1 else 1.0
+        assert wilcoxon_p(np.r_[gains, 0.0]) == pytest.approx(expected, rel=1e-12)
 
 
 def test_the_rank_biserial_correlation_is_a_difference_of_rank_sums():

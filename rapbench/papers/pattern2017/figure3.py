@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from rapbench.report.figures import Drawing, bare, colour, styled
 from rapbench.report.formats import printable
@@ -18,6 +17,7 @@ from rapbench.results.select import Group, grouped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
     from rapbench.results.store import Held
@@ -77,6 +77,8 @@ def _title_of_quality(group: Group[Held]) -> str:
 
 def _boxes(rows: pd.DataFrame, title: str) -> Figure:
     """One group of boxes a layer, one box an estimator."""
+    from matplotlib.figure import Figure  # a page that lacks this figure does without it
+
     table = quantiles(rows)
     layers, estimators = list(dict.fromkeys(table["layer"])), list(dict.fromkeys(table["estimator"]))
     with styled():

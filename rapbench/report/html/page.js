@@ -136,7 +136,16 @@ function enlarging() {
   });
 }
 
+// --- what is wider than the screen -----------------------------------------------------------------------------------
+
+function fading(box) { // where there is more to the right, which few systems' scroll bars say
+  const look = () => box.classList.toggle("more", box.scrollWidth - box.clientWidth - box.scrollLeft > 1);
+  box.addEventListener("scroll", look, { passive: true });
+  new ResizeObserver(look).observe(box);
+}
+
 themes();
+for (const box of document.querySelectorAll(".scroll, nav ul")) fading(box);
 for (const table of document.querySelectorAll(".scroll > table")) { sortable(table); filterable(table); }
 for (const section of document.querySelectorAll("section")) chosenMethod(section);
 enlarging();
