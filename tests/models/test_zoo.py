@@ -141,11 +141,11 @@ def _inception(name: str) -> nn.Module:
 def test_inceptions_see_what_torchvisions_see(tmp_path: Path, name: str) -> None:
     net = _inception(name)
     loaded = _load(name, _saved(net, tmp_path / "mine.pt"))
-    images = torch.rand(2, 3, 128, 128)
+    images, ours, net = torch.rand(2, 3, 128, 128).double(), loaded.module.double(), net.double()
     usual = Classifier(name="", title="", weights="", digest="", module=net, label_space="").normalised(images)
     with torch.no_grad():
-        logits, theirs, unconverted = loaded.module(loaded.normalised(images)), net(usual), loaded.module(usual)
-    torch.testing.assert_close(logits, theirs, rtol=1e-4, atol=1e-4)
+        logits, theirs, unconverted = ours(loaded.normalised(images)), net(usual), ours(usual)
+    torch.testing.assert_close(logits, theirs, rtol=1e-6, atol=1e-6)
     assert (unconverted - theirs).abs().max() > 1e-2
     assert loaded.size == (299 if name == "inception_v3" else 224)
 
