@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from rapbench.results.store import Held
     from rapbench.run.plan import Experiment
 
-Drawn = Mapping[str, Collection[str]]
-"""By a cell's key, the images of which a row is to be computed again."""
+Drawn = Mapping[str, Mapping[int, Sequence[str]]]
+"""By a cell's key, the blocks whose rows are to be computed again, and the images of which it has rows in each."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,10 @@ def verifications(source: Source, portion: Portion, given: Mapping[str, object])
 
 
 def verification(run: Run, portion: Portion, given: Mapping[str, object]) -> Verification:
-    """Rows of a run beside the same computed again, drawn for all cells in one random order of the images.
+    """Rows of a run beside the same computed again, in whole blocks, drawn for all cells in one random order.
 
-    So an image is explained once for all cells, and of every cell some rows are computed. The order is that of the
-    images' own seeds.
+    So a block is explained once for all cells, of every cell some rows are computed, and the images of a batch are
+    those that it had: rounding depends on them.
 
     Args:
         run: of the store.
@@ -72,11 +72,11 @@ def verification(run: Run, portion: Portion, given: Mapping[str, object]) -> Ver
     """
     drawn = {one.cell.key: _drawn(one, portion) for one in run.held}
     experiment, lacks = _here(run, given)
-    now, failures = _computed(experiment, {key: ids for key, ids in drawn.items() if key not in lacks})
+    now, failures = _computed(experiment, run, {key: some for key, some in drawn.items() if key not in lacks})
     lacking: dict[str, dict[tuple[str, str], int]] = {}
     for one in run.held:
         key, cell = one.cell.key, one.cell
-        if missing := len(drawn[key]) - len(now.get(key, ())):
+        if missing := sum(map(len, drawn[key].values())) - len(now.get(key, ())):
             reason = lacks.get(key) or _failed(cell, failures) or "images could not be read again"
             lacking.setdefault(reason, {})[cell.method, cell.metric] = missing
     rows = [row for one in run.held for row in _differences(one, experiment, now.get(one.cell.key))]
@@ -90,10 +90,28 @@ def verification(run: Run, portion: Portion, given: Mapping[str, object]) -> Ver
     )
 
 
-def _drawn(one: Held, portion: Portion) -> list[str]:
-    """The images of a cell whose rows are computed again."""
-    ids, seed = one.rows.frame["id"].tolist(), one.cell.identity.seed
-    return sorted(ids, key=lambda image: image_seed(seed, image))[: portion.of(len(ids))]
+def _drawn(one: Held, portion: Portion) -> dict[int, Sequence[str]]:
+    """The blocks of a cell that are computed again, with the images of its rows: as many as hold so many rows."""
+    stored, seed = _by_block([one]), one.cell.identity.seed
+    left, drawn = portion.of(len(one.rows.frame)), {}
+    for block in sorted(stored, key=lambda block: image_seed(seed, str(block))):
+        if left > 0:
+            drawn[block] = stored[block]
+            left -= len(stored[block])
+    return drawn
+
+
+def _by_block(held: Sequence[Held]) -> dict[int, Sequence[str]]:
+    """By block, the images of which cells have rows, in the run's order."""
+    from rapbench.run.plan import BLOCK_SIZE
+
+    names: dict[int, str] = {}
+    for one in held:
+        names |= dict(zip(one.rows.frame["index"].tolist(), one.rows.frame["id"].tolist(), strict=True))
+    found: dict[int, list[str]] = {}
+    for index in sorted(names):
+        found.setdefault(index // BLOCK_SIZE, []).append(names[index])
+    return {**found}
 
 
 def _here(run: Run, given: Mapping[str, object]) -> tuple[Experiment | None, dict[str, str]]:
@@ -139,30 +157,31 @@ def _other(cell: Cell, experiment: Experiment) -> str:
     return f"what computed them is not what is here: {', '.join(parts)}"
 
 
-def _computed(experiment: Experiment | None, drawn: Drawn) -> tuple[dict[str, pd.DataFrame], Failures]:
+def _computed(experiment: Experiment | None, run: Run, drawn: Drawn) -> tuple[dict[str, pd.DataFrame], Failures]:
     """The rows by their cell's key, and what failed."""
     from rapbench.cli.progress import ProgressBar
-    from rapbench.run.recomputed import num_explanations, recomputed
+    from rapbench.run.recomputed import Again, num_explanations, recomputed
 
-    failures = Failures()
-    asked: dict[str, list[str]] = {}
-    for key, images in drawn.items():
-        for image in images:
-            asked.setdefault(image, []).append(key)
+    images, failures = _by_block(run.held), Failures()
+    wanted = sorted({block for some in drawn.values() for block in some})
+    asked = [Again(images[n], frozenset(key for key, some in drawn.items() if n in some)) for n in wanted]
     if experiment is None or not asked:
         return {}, failures
     with ProgressBar(num_explanations(experiment, asked), "explanations") as progress:
-        return recomputed(experiment, asked, progress, failures), failures
+        found = recomputed(experiment, asked, progress, failures)
+    names = {key: [image for images in some.values() for image in images] for key, some in drawn.items()}
+    return {key: rows[rows["id"].isin(names[key])] for key, rows in found.items()}, failures
 
 
 def _failed(cell: Cell, failures: Failures) -> str:
     """What the method or the metric of a cell raised."""
-    return failures.get(f"method {cell.method}") or failures.get(f"metric {cell.metric}") or ""
+    who = (f"method {cell.method}", f"metric {cell.metric}", f"metric {cell.metric} of {cell.method}")
+    return next((failures[one] for one in who if one in failures), "")
 
 
 def _differences(one: Held, experiment: Experiment | None, now: pd.DataFrame | None) -> Iterator[Difference]:
     if experiment and now is not None:
-        alike = all(origin == experiment.origin for origin in one.rows.origins)
+        alike = experiment.device.type == "cpu" and all(origin == experiment.origin for origin in one.rows.origins)
         yield from differences(one.cell, one.rows.frame, now, ALIKE if alike else APART)
 
 

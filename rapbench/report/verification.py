@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from rapbench.results.cell import Cell
 
 ALIKE, APART = 1e-5, 1e-2
-"""What counts as agreement where code, versions and device are those of the rows, and where they are others: there the
-order of sums differs, and pixels within rounding of each other change places in the order in which they are erased."""
+"""What counts as agreement on a processor where code, versions and device are those of the rows, and elsewhere or on a
+card: there the order of sums differs, and pixels within rounding of each other change places in the order in which they
+are erased."""
 _NAMES = frozenset({"index", "id"})
 """Columns that say which image it is; its place differs where others are left out."""
 
@@ -98,7 +99,9 @@ class Verification:
     def _measure(self) -> str:
         measure = "as a share of the larger value and of the column's median magnitude"
         if self.elsewhere is None:
-            return f"Rows agree up to {ALIKE:.0e}, {measure}: versions and device are those of the store."
+            tolerance = max(row.tolerance for row in self.rows)
+            card = ", whose kernels round otherwise from run to run" if tolerance == APART else ""
+            return f"Rows agree up to {tolerance:.0e}, {measure}: versions and device are those of the store{card}."
         stored, now = self.elsewhere
         return (
             f"The store's rows are of {stored}, these of {now}: of other code, versions or another machine, rows agree "

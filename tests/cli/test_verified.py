@@ -19,6 +19,7 @@ from rapbench import cli
 from rapbench.cli.verified import Portion
 from rapbench.core.errors import BadConfig
 from rapbench.core.seeds import image_seed
+from rapbench.run.recomputed import Again
 
 
 class Printed(NamedTuple):
@@ -83,22 +84,39 @@ def test_rows_that_are_computed_here_agree_and_the_page_says_so(rapbench: Comman
     assert "30 of 48 rows computed again" in page
 
 
-@pytest.mark.parametrize(("share", "count"), [("1%", 6), ("50%", 3 * (3 + 2)), ("2", 12), ("9", 30)])
-def test_of_every_cell_as_many_rows_are_computed_as_are_asked_for(rapbench: Command, share: str, count: int) -> None:
+@pytest.fixture
+def blocks_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if a run computed two images at a time, so that a few images have several blocks."""
+    monkeypatch.setattr("rapbench.run.plan.BLOCK_SIZE", 2)
+
+
+@pytest.mark.usefixtures("blocks_of_two")
+@pytest.mark.parametrize(("share", "count"), [("1%", 12), ("50%", 3 * (4 + 2)), ("2", 12), ("3", 24), ("9", 30)])
+def test_of_every_cell_as_many_whole_blocks_are_computed_as_hold_what_is_asked_for(
+    rapbench: Command, share: str, count: int
+) -> None:
     assert f" {count} of 48 rows computed again" in told(rapbench(*REPORT, "--verify", share))[0]
 
 
-def test_images_are_drawn_by_their_own_seeds_in_one_order_for_all_cells(
+@pytest.mark.usefixtures("blocks_of_two")
+def test_blocks_are_drawn_by_the_seed_in_one_order_for_all_cells(
     rapbench: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: dict[str, list[str]] = {}
-    monkeypatch.setattr("rapbench.run.recomputed.recomputed", lambda _, images, *__: asked.update(images) or {})
+    asked: list[Again] = []
+    monkeypatch.setattr("rapbench.run.recomputed.recomputed", lambda _, blocks, *__: asked.extend(blocks) or {})
     rapbench(*REPORT, "--verify", "2")
-    images = sorted((f"square-{n}" for n in range(6)), key=lambda image: image_seed(0, image))
-    perturbed = [image for image in images if image < "square-4"]
-    assert {image: len(keys) for image, keys in asked.items()} == {
-        image: 3 * ((image in images[:2]) + (image in perturbed[:2])) for image in {*images[:2], *perturbed[:2]}
+    order = sorted(range(3), key=lambda block: image_seed(0, str(block)))
+    perturbed = next(block for block in order if block < 2)
+    assert {tuple(images): len(keys) for images, keys in asked} == {
+        (f"square-{2 * block}", f"square-{2 * block + 1}"): 3 * ((block == order[0]) + (block == perturbed))
+        for block in {order[0], perturbed}
     }
+
+
+def test_a_share_of_a_block_is_computed_as_the_whole_was(rapbench: Command) -> None:
+    said = told(rapbench(*REPORT, "--verify", "1"))
+    assert " 30 of 48 rows computed again (--verify 1): all agree." in said[0]
+    assert "to the last bit" in said[1]
 
 
 def test_a_row_that_was_tampered_with_is_found(rapbench: Command) -> None:
@@ -124,7 +142,7 @@ def test_rows_of_a_network_that_changed_are_counted_and_not_compared(
     done = rapbench(*REPORT, "--verify", "1%")
     assert done.code == 0
     assert " 0 of 48 rows computed again (--verify 1%): none." in told(done)[0]
-    assert any(line.startswith("Not computed again, 6 rows of 6 cells (") for line in told(done))
+    assert any(line.startswith("Not computed again, 30 rows of 6 cells (") for line in told(done))
 
 
 def test_rows_of_other_weights_are_said_to_be(rapbench: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,8 +164,8 @@ def test_a_method_that_fails_now_is_named_with_its_rows(rapbench: Command, monke
     monkeypatch.setattr("rapbench.methods.gradient.Gradient.__call__", fails)
     done = rapbench(*REPORT, "--verify", "1")
     assert done.code == 0
-    assert "4 of 48 rows computed again (--verify 1): all agree." in " ".join(told(done))
-    left = "Not computed again, 2 rows of 2 cells (gradient by outside_inside, perturbation(steps=3)): "
+    assert "20 of 48 rows computed again (--verify 1): all agree." in " ".join(told(done))
+    left = "Not computed again, 10 rows of 2 cells (gradient by outside_inside, perturbation(steps=3)): "
     assert f"{left}method gradient: ArithmeticError: lamp out." in told(done)
 
 
@@ -155,7 +173,7 @@ def test_what_cannot_be_loaded_is_one_line_and_no_error(rapbench: Command, monke
     monkeypatch.delattr(doubles, "Squares")
     done = rapbench(*REPORT, "--verify", "1%")
     assert done.code == 0
-    assert any("Not computed again, 6 rows of 6 cells" in line and "'Squares'" in line for line in told(done))
+    assert any("Not computed again, 30 rows of 6 cells" in line and "'Squares'" in line for line in told(done))
 
 
 def test_rows_of_other_versions_are_compared_more_loosely(rapbench: Command, monkeypatch: pytest.MonkeyPatch) -> None:
