@@ -224,13 +224,13 @@ class _Differences:
     def _pooled(self, layer: Layer, function: Callable[[Tensor], Tensor], y: Tensor) -> Pair:
         """Parts of a maximum: those of the winners, scaled like the winners' own differences in `_unpooled`."""
         x = self.value(layer.inputs[0])
-        x0, y0 = x[-1:].expand_as(x), y[-1:]
+        x0, y0, ranked = x[-1:].expand_as(x), y[-1:], _ranked(x[-1:]).expand_as(x)
         greater = torch.maximum(y, y0)
-        gained, lost = y - _picked(function, x, x0), _picked(function, x0, x) - y0
+        gained, lost = y - _picked(function, x, x0), _picked(function, ranked, x - x0)
         gain = torch.where(gained.abs() < _NEAR_ZERO, 1, (greater - y0) / gained)
         loss = torch.where(lost.abs() < _NEAR_ZERO, 0, (y - greater) / lost)
         return self.parts(layer.inputs[0]).map(
-            lambda part: gain * _picked(function, x, part) + loss * _picked(function, x0, part)
+            lambda part: gain * _picked(function, x, part) + loss * _picked(function, ranked, part)
         )
 
 
@@ -268,9 +268,21 @@ def _unpooled(function: Callable[..., Tensor], x: Tensor, y: Tensor, m: Tensor) 
     x0, y0 = x[-1:].expand_as(x), y[-1:]
     greater = torch.maximum(y, y0)
     passed, contribution = _routed(function, x, m, m * (greater - y0))
-    contribution += _routed(function, x0, m * (y - greater))[0]
+    contribution += _routed(function, _ranked(x[-1:]).expand_as(x), m * (y - greater))[0]
     dx = x - x0
     return torch.where(dx.abs() < _NEAR_ZERO, passed, contribution.div_(dx))
+
+
+def _ranked(x0: Tensor) -> Tensor:
+    """Values (1, C, ...) of the reference by which it has winners: differences from a channel's median in 2^14 steps.
+
+    A reference of one colour gives maps that are constant but for rounding. By that, any value of a window could be its
+    winner, and another on another device; so the first is.
+    """
+    flat = x0.flatten(2)
+    middle, greatest = flat.median(2, keepdim=True)[0], flat.abs().amax(2, keepdim=True)
+    steps = ((flat - middle) / greatest.clamp(min=torch.finfo(x0.dtype).tiny) * 2**14).round()
+    return steps.view_as(x0)
 
 
 def _routed(function: Callable[..., Tensor], x: Tensor, *rows: Tensor) -> list[Tensor]:

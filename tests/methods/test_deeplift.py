@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,9 @@ from rapbench.methods import METHODS
 from rapbench.methods.deeplift import DeepLift, DeepLiftRescale, DeepLiftRevealCancel
 from rapbench.methods.reference import Reference
 from rapbench.models.digits import mnist_cnn
+from rapbench.relprop.graph import Graph
+from rapbench.relprop.layers import Convolution
+from rapbench.relprop.tracing.trace import trace
 
 ALL = [DeepLiftRescale, DeepLift, DeepLiftRevealCancel]
 
@@ -393,3 +398,22 @@ def test_a_pool_may_take_its_size_from_the_shape_of_its_input(method: DeepLift) 
     classes = torch.tensor([0, 1, 2])
     expected = method(twin, images(), classes, seeds=classes)
     assert relative(method(net, images(), classes, seeds=classes), expected) < 1e-12
+
+
+@pytest.mark.parametrize("method", [DeepLiftRescale(), DeepLiftRevealCancel()])
+def test_rounding_of_a_reference_of_one_colour_does_not_choose_the_winners_of_its_maxima(method: Any) -> None:
+    layers = (nn.Conv2d(3, 6, 3), nn.ReLU(), nn.MaxPool2d(3, 2), nn.Conv2d(6, 8, 3), nn.ReLU(), nn.MaxPool2d(3, 2))
+    net, x = seeded(*layers, nn.Flatten(), nn.Linear(8 * 16, 5)), torch.rand(2, 3, 27, 27).double() + 0.5
+    graph, target, draw = trace(net, x), torch.tensor([0, 3]), torch.Generator().manual_seed(0)
+
+    def rounded(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def other(*values: Tensor) -> Tensor:
+            found = function(*values)
+            return found * (1 + 1e-9 * torch.randn(found.shape, generator=draw).to(found))
+
+        return other
+
+    others = [replace(n, function=rounded(n.function)) if isinstance(n, Convolution) else n for n in graph.layers]
+    seeds = torch.zeros(2)
+    found = method(Graph(others, graph.output), x, target, seeds=seeds)
+    assert relative(found, method(graph, x, target, seeds=seeds)) < 1e-6
