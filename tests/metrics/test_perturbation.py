@@ -206,7 +206,7 @@ def test_chunks_of_inputs_change_no_number(explain, monkeypatch):
     for num_inputs in (1, 4, 14):
         monkeypatch.setitem(masked.NUM_INPUTS, "cpu", num_inputs)
         for name, column in SMALL(batch).items():
-            torch.testing.assert_close(column, whole[name], rtol=1e-5, atol=1e-6)
+            torch.testing.assert_close(column, whole[name], rtol=1e-5, atol=1e-5)  # float32 sums of 1,728 terms
 
 
 def test_no_call_builds_more_inputs_than_the_bound(explain, recorder, monkeypatch):
