@@ -148,12 +148,15 @@ def _check_unique(matched: Mapping[str, list[Scored]], part: Part) -> None:
 def refuse_several(cells: Sequence[Cell], what: str) -> None:
     """Refuses cells of several settings where one is wanted.
 
-    What an option can narrow is told first: the rest, such as a digest of weights, mostly follows from it.
+    What an option can narrow is told first: the rest, such as a digest of weights, mostly follows from it. So do the
+    parameters of data sets, and the weights of networks, that have different names.
 
     Raises:
         BadConfig: they differ in more than method and metric; the message says how to choose.
     """
-    apart = differing(cells)
+    found = differing(cells)
+    named = {key.partition(".")[0] for key in ("dataset.name", "model.name") if key in found}
+    apart = {key: values for key, values in found.items() if key.partition(".")[0] not in named or key.endswith(".name")}
     narrowing = {key: asking for key, values in apart.items() if (asking := _asking(key, values[0], cells[0]))}
     told = [f"{key} ({', '.join(values)})" for key, values in apart.items() if key in narrowing or not narrowing]
     if told:

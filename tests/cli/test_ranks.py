@@ -101,6 +101,13 @@ def test_of_several_settings_one_is_asked_for(rapbench: Command) -> None:
     assert rapbench("ranks", "--out", "runs", "--seed", "3").code == 0
 
 
+def test_of_several_data_sets_the_name_is_asked_for_and_not_what_follows_from_it(rapbench: Command) -> None:
+    fill("runs", parameters={"n": 3})
+    fill("runs", dataset="voc", parameters={"split": "val"})
+    done = rapbench("ranks", "--out", "runs")
+    assert "differ in dataset.name (imagenet, voc): narrow with --dataset imagenet\n" in done.err
+
+
 def test_several_folders_are_read_as_one(rapbench: Command) -> None:
     fill("first", ("rap",), 32)
     fill("first", ("grad_cam",), 9, start=32)
