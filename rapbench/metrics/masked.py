@@ -24,6 +24,7 @@ OUTCOMES = ("accuracy", "probability", "logit")
 NUM_INPUTS = {"cpu": 32, "cuda": 1024}
 """Masked inputs built and classified at once, by device: whole batches of any power of two below it. On a CPU, what is
 still in its caches when it is classified; on a GPU, what bounds memory."""
+_FEW_INPUTS = 8
 _SIDE, _SIGMA = 11, 5.0
 
 
@@ -66,6 +67,14 @@ def masked_scores(
         inputs = torch.where(~gone.unsqueeze(1), start[images], replacement(images, gone))  # laid out as `start` is
         scores[images, steps] = score(classify(inputs), images)
     return scores
+
+
+def take_fewer_inputs(device: str) -> bool:
+    """Halves how many inputs are built at once from now on, as memory ran out; False where they are few already."""
+    if NUM_INPUTS[device] <= _FEW_INPUTS:
+        return False
+    NUM_INPUTS[device] //= 2
+    return True
 
 
 def up_to(counts: Tensor) -> tuple[Tensor, Tensor]:

@@ -156,7 +156,9 @@ def refuse_several(cells: Sequence[Cell], what: str) -> None:
     """
     found = differing(cells)
     named = {key.partition(".")[0] for key in ("dataset.name", "model.name") if key in found}
-    apart = {key: values for key, values in found.items() if key.partition(".")[0] not in named or key.endswith(".name")}
+    apart = {
+        key: values for key, values in found.items() if key.partition(".")[0] not in named or key.endswith(".name")
+    }
     narrowing = {key: asking for key, values in apart.items() if (asking := _asking(key, values[0], cells[0]))}
     told = [f"{key} ({', '.join(values)})" for key, values in apart.items() if key in narrowing or not narrowing]
     if told:

@@ -20,6 +20,7 @@ from rapbench.core.named import Named
 from rapbench.core.stages import stage
 from rapbench.core.types import Explained, Method, Metric
 from rapbench.core.writing import write_whole
+from rapbench.metrics.masked import take_fewer_inputs
 from rapbench.results.claims import Claims
 from rapbench.results.store import Block, Store
 from rapbench.run.explainer import Classified, Explainer
@@ -231,9 +232,21 @@ def _columns(
     if explained is None or not count:
         return {}
     with leaving_no_trace(experiment.device):
-        scores = metric.thing(copied(explained.head(count)))
+        scores = _scored(metric.thing, explained.head(count), experiment.device)
     _check_scores(scores, count)
     return _identity_columns(experiment, loaded, explained, count) | {k: _numpy(v) for k, v in scores.items()}
+
+
+def _scored(metric: Metric, explained: Explained, device: torch.device) -> dict[str, Tensor]:
+    """What a metric says; where memory runs out it is asked again, and builds fewer inputs at once from then on."""
+    while True:
+        try:
+            return metric(copied(explained))
+        except torch.OutOfMemoryError:
+            if not take_fewer_inputs(device.type):
+                raise
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
 
 
 def _check_scores(scores: Mapping[str, object], count: int) -> None:

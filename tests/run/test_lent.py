@@ -13,6 +13,7 @@ import torch
 from rude import DEEDS, RETURNED
 
 from rapbench.core.errors import BadConfig
+from rapbench.metrics import masked
 from rapbench.results.store import Store
 from rapbench.run.engine import Fault, execute
 from rapbench.run.lent import leaving_no_trace
@@ -88,6 +89,19 @@ def test_what_a_metric_raises_does_not_end_the_others(ran: Any, does: str, said:
     maps, (failure,) = ran("rap,random", f"rude:Careless(does={does}),segmentation")
     assert set(maps) == {"rap", "random"}
     assert failure.startswith(f"metric rude:Careless(does={does}): {said}")
+
+
+def test_a_metric_that_runs_out_of_memory_is_asked_again_with_fewer_inputs_and_that_is_remembered(
+    ran: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(masked.NUM_INPUTS, "cpu", 32)
+    _, failures = ran("rap", "rude:Careless(does=fill the memory)")
+    assert failures == []
+    assert masked.NUM_INPUTS["cpu"] == 8
+    monkeypatch.setattr(masked, "_FEW_INPUTS", 64)
+    masked.NUM_INPUTS["cpu"] = 32
+    _, (failure,) = ran("rap", "rude:Careless(does=fill the memory)")
+    assert failure.endswith("OutOfMemoryError: no room")
 
 
 def test_a_metric_that_fails_by_one_method_is_computed_of_the_others(tmp_path: Path) -> None:
