@@ -78,8 +78,9 @@ def test_maps_of_a_residual_network_agree(data_root: Path) -> None:
     expected, net = arrays(data_root, "rap_bottleneck_outputs.npz"), residual()
     x, seeds = expected["x"].double(), torch.zeros(2)
     assert relative(net(x), expected["logits"]) < 1e-12
-    assert relative(RAP()(net, x, expected["target"], seeds=seeds), expected["rap"]) < 1e-12
-    assert relative(RAP()(net, x, expected["target_neg"], seeds=seeds), expected["rap_neg"]) < 1e-12
+    # sums that cancel: another processor's order of additions moves its parts by up to 1e6 units in the last place
+    assert relative(RAP()(net, x, expected["target"], seeds=seeds), expected["rap"]) < 1e-9
+    assert relative(RAP()(net, x, expected["target_neg"], seeds=seeds), expected["rap_neg"]) < 1e-9
     for name, kind in (("lrp_a1b0", LRPAlpha1Beta0), ("lrp_a2b1", LRPAlpha2Beta1)):
         found = kind(pixels="z_beta", batch_norm="identity")(net, x, expected["target"], seeds=seeds)
         assert relative(found, expected[name]) < 1e-7

@@ -78,8 +78,8 @@ def test_maps_of_all_methods_do_not_depend_on_the_batch_size(run: Run, tmp_path:
 
     one, four = values(1), values(4)
     for key, value in one.items():
-        # DeconvNet leaves almost nothing of some maps, whose ratios move by 1.3e-6; all others by less than 1e-6
-        assert four[key] == pytest.approx(value, rel=3e-6, abs=1e-6), key
+        # float32: ratios move by up to 4e-6, as seen on two processors, where little is left of a map most
+        assert four[key] == pytest.approx(value, rel=1e-5, abs=1e-6), key
 
 
 def test_what_float32_leaves_of_a_map_is_measured_where_it_is_asked_for(tmp_path: Path) -> None:
