@@ -14,7 +14,7 @@ from rapbench.core.catalogue import nearest, parse_call
 from rapbench.core.errors import BadConfig, first_line
 from rapbench.core.seeds import image_seed
 from rapbench.core.types import Method
-from rapbench.methods.arithmetic import Arithmetic, explained, explains_graph, wanted
+from rapbench.methods.arithmetic import Arithmetic, Demanding, explained, explains_graph, wanted
 from rapbench.relprop.graph import Graph
 from rapbench.relprop.tracing.checked import GradientsPass, verify
 from rapbench.relprop.tracing.closeness import is_close
@@ -55,6 +55,10 @@ def attribute(
         if not isinstance(subject, Graph) or not explains_graph(explain, call.name, backend):
             return explain(model, x, index, seeds=seeds).detach().to(x.dtype)
         chosen = wanted(explain, subject) if precision == "auto" else cast("Arithmetic", precision)
+        if chosen == "fp64-forward" and not isinstance(explain, Demanding):
+            raise BadConfig(
+                f"precision 'fp64-forward' is of methods that propagate relevance, and {call.name} does not: use 'fp64'"
+            )
         arithmetic = "fp32" if x.dtype == torch.float64 else chosen
         wide = torch.promote_types(x.dtype, torch.float32)  # a type of few digits is for weights, not for sums
         subject = subject if wide == x.dtype else subject.widened(wide)

@@ -105,3 +105,12 @@ def test_a_precision_that_is_not_there_is_refused() -> None:
     net, x, _ = residual()
     with pytest.raises(BadConfig, match=r"no precision 'fp65': .*fp64"):
         rapbench.attribute(net, x, CLASSES, precision="fp65")
+
+
+@pytest.mark.parametrize("method", ["deeplift", "gradient", "grad_cam"])
+def test_a_forward_pass_alone_in_float64_is_refused_of_methods_that_do_not_propagate_relevance(method: str) -> None:
+    net, x, _ = residual()
+    with pytest.raises(
+        BadConfig, match=f"'fp64-forward' is of methods that propagate relevance, and {method} does not"
+    ):
+        rapbench.attribute(net, x, method=method, precision="fp64-forward")
