@@ -101,7 +101,7 @@ def _drawn(one: Held, portion: Portion) -> dict[int, Sequence[str]]:
     return drawn
 
 
-def _by_block(held: Sequence[Held]) -> dict[int, Sequence[str]]:
+def _by_block(held: Sequence[Held]) -> Mapping[int, Sequence[str]]:
     """By block, the images of which cells have rows, in the run's order."""
     from rapbench.run.plan import BLOCK_SIZE
 
@@ -111,7 +111,7 @@ def _by_block(held: Sequence[Held]) -> dict[int, Sequence[str]]:
     found: dict[int, list[str]] = {}
     for index in sorted(names):
         found.setdefault(index // BLOCK_SIZE, []).append(names[index])
-    return {**found}
+    return found
 
 
 def _here(run: Run, given: Mapping[str, object]) -> tuple[Experiment | None, dict[str, str]]:

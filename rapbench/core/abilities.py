@@ -86,3 +86,8 @@ class Bounded(Protocol):
             BadConfig: they are too few.
         """
         ...
+
+
+def asks_for_maps(metric: object) -> bool:
+    """Whether a metric has the method explain more inputs, classes or weights than the run does."""
+    return getattr(metric, "explains", False)

@@ -23,8 +23,9 @@ Ties = Literal["row_major", "random"]
 OUTCOMES = ("accuracy", "probability", "logit")
 NUM_INPUTS = {"cpu": 32, "cuda": 1024}
 """Masked inputs built and classified at once, by device: whole batches of any power of two below it. On a CPU, what is
-still in its caches when it is classified; on a GPU, what bounds memory."""
+still in its caches when it is classified; on a GPU, what bounds memory. Halved where memory runs out."""
 _FEW_INPUTS = 8
+"""From here on down, other things than inputs fill the memory."""
 _SIDE, _SIGMA = 11, 5.0
 
 

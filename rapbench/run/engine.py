@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rapbench.core.abilities import asks_for_maps
 from rapbench.core.errors import BadConfig, last_line
 from rapbench.core.named import Named
 from rapbench.core.stages import stage
@@ -168,7 +169,7 @@ def _do(
 
 def _who(metric: Named[Metric], method: Named[Method]) -> str:
     """Who is at fault where a metric raises: what explains more inputs can fail by one method alone."""
-    return f"metric {metric.label}" + (f" of {method.label}" if getattr(metric.thing, "explains", False) else "")
+    return f"metric {metric.label}" + (f" of {method.label}" if asks_for_maps(metric.thing) else "")
 
 
 def _taken(

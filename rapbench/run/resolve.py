@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from rapbench.backends import BACKENDS
-from rapbench.core.abilities import Bounded, Identified, Suited, Varied
+from rapbench.core.abilities import Bounded, Identified, Suited, Varied, asks_for_maps
 from rapbench.core.cache import cache_folder
 from rapbench.core.catalogue import Call, Catalogue, parse_call
 from rapbench.core.errors import BadConfig
@@ -248,14 +248,14 @@ def _metrics(
     fitted = [method.label for method in methods if hasattr(method.thing, "patterns")]
     if not spec.metric:
         usual = named(METRICS, _usual(spec, dataset, provided))
-        return tuple(metric for metric in usual if not (bound and _explains(metric)))
+        return tuple(metric for metric in usual if not (bound and asks_for_maps(metric.thing)))
     metrics = named(METRICS, tuple(dict.fromkeys(("guards", *spec.metric))))
     for metric in metrics:
         if lacking := metric.thing.needs - provided:
             raise BadConfig(f"metric {metric.name} needs {' and '.join(sorted(lacking))}, which {call} lacks")
         if isinstance(metric.thing, Bounded):
             metric.thing.check(family(spec.model).size, family(spec.model).size)
-        if bound and _explains(metric):
+        if bound and asks_for_maps(metric.thing):
             raise BadConfig(
                 f"metric {metric.name} explains other inputs, classes or weights, which method {bound[0]} cannot"
             )
@@ -269,10 +269,6 @@ def _metrics(
                 f"metric {metric.label} puts together the last feature maps of all cells, and {layered[0]} takes others"
             )
     return metrics
-
-
-def _explains(metric: Named[Metric]) -> bool:
-    return getattr(metric.thing, "explains", False)
 
 
 def _provided(call: Call) -> frozenset[Need]:

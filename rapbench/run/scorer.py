@@ -33,9 +33,9 @@ class Scorer:
         self.layout = layout(next(module.parameters()).device, precision)
         self.dtype = DTYPES.get(precision, torch.float32)
         self.wide = torch.promote_types(self.dtype, torch.float32)
-        self.module = module.to(self.dtype).to(memory_format=self.layout)
         self.batches = batches
-        self.forward = compiled_for(self.module, batches) if compiled else self.module
+        module = module.to(self.dtype).to(memory_format=self.layout)
+        self.forward = compiled_for(module, batches) if compiled else module
 
     def __call__(self, x: Tensor) -> Tensor:
         set_products(self.precision)

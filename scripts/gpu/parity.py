@@ -27,22 +27,18 @@ from rapbench.results.store import Store
 
 ROOT = Path(__file__).parents[2]
 BASELINE = ROOT / "results/baselines/scenes.json"
-METRICS_OF_ROWS = {
-    "outside_inside": "",
-    "segmentation": "(ap=soft)",
-    "pointing_game": "",
-    "energy": "",
-    "perturbation": "(pixels=100, steps=10)",
-    "degradation": "(steps=20)",
-    "deletion_insertion": "(step=3584)",
-    "fraction_perturbation": "",
-    "road": "",
-    "single_deletion": "",
-    "saco": "",
-    "sensitivity_n": "(subsets=20)",
-    "infidelity": "(samples=50)",
-    "average_drop": "",
-}
+METRICS_OF_ROWS = (
+    *("outside_inside", "segmentation(ap=soft)", "pointing_game", "energy", "average_drop"),
+    *("perturbation(pixels=100, steps=10)", "degradation(steps=20)", "deletion_insertion(step=3584)"),
+    *(
+        "fraction_perturbation",
+        "road",
+        "single_deletion",
+        "saco",
+        "sensitivity_n(subsets=20)",
+        "infidelity(samples=50)",
+    ),
+)
 """Every metric that scenes have annotations for, but the one that explains a network for each of its layers."""
 NO_NUMBERS = ["id", "index", "label"]
 
@@ -148,27 +144,27 @@ def _aopc(curve: Tensor) -> float:
 def rows(section: Section, scene: Scene) -> None:
     """Rows of every metric on the device against the CPU's: of each, the column that is furthest apart."""
     section.table("network", "method", "metric", "columns", "furthest apart", "mean difference", "mean magnitude")
-    metrics = ",".join(name + options for name, options in METRICS_OF_ROWS.items())
     for name in scene.networks[:1] if scene.small else scene.networks:
-        common = {"dataset": "scenes", "model": name, "method": "rap,gradient", "metric": metrics}
-        common["limit"] = "2" if scene.small else "4"
+        common = {"dataset": "scenes", "model": name, "method": "rap,gradient"}
+        common |= {"metric": ",".join(METRICS_OF_ROWS), "limit": "2" if scene.small else "4"}
         with tempfile.TemporaryDirectory() as folder:
             for device in ("cpu", scene.device):
                 run({**common, "device": device, "out": f"{folder}/{device}"}, section)
             one, two = (_held(Path(folder, device)) for device in ("cpu", scene.device))
-            for method, metric in one:
-                columns = one[method, metric]
-                apart = {c: _apart(columns[c], two[method, metric][c]) for c in columns}
-                worst = max(apart, key=lambda c: apart[c] / (np.nanmean(np.abs(columns[c])) or 1))
-                magnitude = float(np.nanmean(np.abs(columns[worst])))
-                section.row(name, method, metric, len(apart), worst, apart[worst], magnitude)
+            for (method, metric), columns in one.items():
+                apart = {c: _apart(values, two[method, metric][c]) for c, values in columns.items()}
+                worst = max(apart, key=lambda c: apart[c][0] / (apart[c][1] or 1))
+                section.row(name, method, metric, len(apart), worst, *apart[worst])
 
 
-def _apart(a: np.ndarray, b: np.ndarray) -> float:
-    """Mean of |a - b|; infinite where one has a number and the other has none."""
-    if (np.isfinite(a) != np.isfinite(b)).any():
-        return float("inf")
-    return float(np.nanmean(np.abs(a - b))) if np.isfinite(a).any() else 0.0
+def _apart(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
+    """Means of |a - b| and |a| over numbers; the former infinite where one has a number and the other has none."""
+    known = np.isfinite(a)
+    if (known != np.isfinite(b)).any():
+        return float("inf"), 0.0
+    if not known.any():
+        return 0.0, 0.0
+    return float(np.abs(a - b)[known].mean()), float(np.abs(a)[known].mean())
 
 
 def _held(folder: Path) -> dict[tuple[str, str], dict[str, np.ndarray]]:
@@ -176,10 +172,9 @@ def _held(folder: Path) -> dict[tuple[str, str], dict[str, np.ndarray]]:
     found = {}
     for held in Store(folder).held():
         frame = held.rows.frame
-        numbers = {c: np.stack(frame[c].to_list()).astype(np.float64) for c in frame.columns.difference(NO_NUMBERS)}
-        found[held.cell.method, held.cell.metric] = {
-            c: values for c, values in numbers.items() if np.isfinite(values).any()
-        }
+        names = frame.columns.difference(NO_NUMBERS)
+        numbers = {name: np.stack(frame[name].to_list()).astype(np.float64) for name in names}
+        found[held.cell.method, held.cell.metric] = numbers
     return found
 
 
