@@ -417,3 +417,16 @@ def test_rounding_of_a_reference_of_one_colour_does_not_choose_the_winners_of_it
     seeds = torch.zeros(2)
     found = method(Graph(others, graph.output), x, target, seeds=seeds)
     assert relative(found, method(graph, x, target, seeds=seeds)) < 1e-6
+
+
+@pytest.mark.parametrize("method", ALL)
+def test_where_the_first_winner_of_a_reference_is_not_quite_its_maximum_the_sum_is_kept(
+    tmp_path: Path, method: Any
+) -> None:
+    rising = np.linspace(0.5, 0.500002, 3 * 12 * 12).reshape(3, 12, 12)
+    np.save(tmp_path / "x0.npy", rising)
+    net = seeded(nn.Conv2d(3, 6, 1), nn.ReLU(), nn.MaxPool2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 36, 5))
+    x, x0 = torch.rand(3, 3, 12, 12).double(), torch.from_numpy(rising)[None]
+    relevance = explained(method(reference=reference(tmp_path / "x0.npy")), net, x, target := torch.tensor([0, 1, 2]))
+    change = (logits(net)(x) - logits(net)(x0)).gather(1, target.unsqueeze(1)).squeeze(1)
+    assert relative(relevance.sum((1, 2, 3)), change) < 1e-9
