@@ -6,28 +6,16 @@ import inspect
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
+from typed import Command, typed
 
-from rapbench import cli
 from rapbench.cli.run import run
 from rapbench.methods import METHODS
 from rapbench.report.result import FIELDS
 from rapbench.run.spec import RunSpec
 
-
-class Printed(NamedTuple):
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Printed]
 TINY = ["--model", "doubles:tiny", "--weights", "random", "--dataset", "doubles:Squares", "--device", "cpu"]
 
 
@@ -36,14 +24,7 @@ def rapbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     monkeypatch.delenv("RAPBENCH_DATA", raising=False)
     monkeypatch.chdir(tmp_path)
 
-    def command(*arguments: str) -> Printed:
-        monkeypatch.setattr(sys, "argv", ["rapbench", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        captured = capsys.readouterr()
-        return Printed(int(ended.value.code or 0), captured.out, captured.err)
-
-    return command
+    return typed(monkeypatch, capsys)
 
 
 def test_a_run_prints_tables_on_stdout_and_progress_on_stderr(rapbench: Command) -> None:

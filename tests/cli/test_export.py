@@ -7,28 +7,15 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 import pytest
 from stored import cell, ratios
+from typed import Command, typed
 
-from rapbench import cli
 from rapbench.results.store import Block, Store
-
-
-class Printed(NamedTuple):
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Printed]
 
 
 @pytest.fixture
@@ -40,14 +27,7 @@ def rapbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
             columns = {str(name): frame[name].to_numpy(dtype=str if name == "id" else None) for name in frame}
             Store(Path("runs")).write(cell(method), Block(start, start + 3), columns, [], {"torch": "2"})
 
-    def command(*arguments: str) -> Printed:
-        monkeypatch.setattr(sys, "argv", ["rapbench", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        captured = capsys.readouterr()
-        return Printed(int(ended.value.code or 0), captured.out, captured.err)
-
-    return command
+    return typed(monkeypatch, capsys)
 
 
 def contents_of(folder: Path) -> dict[Path, bytes]:

@@ -5,46 +5,25 @@ from __future__ import annotations
 import csv
 import io
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import pytest
 from stored import cell, masks, ratios
+from typed import Command, typed
 
-from rapbench import cli
 from rapbench.results.store import Block, Store
 
 RNG = np.random.default_rng(0)
 METHODS = ("rap", "lrp_epsilon", "grad_cam")
 
 
-class Printed(NamedTuple):
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Printed]
-
-
 @pytest.fixture
 def rapbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
     monkeypatch.chdir(tmp_path)
 
-    def command(*arguments: str) -> Printed:
-        monkeypatch.setattr(sys, "argv", ["rapbench", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        captured = capsys.readouterr()
-        return Printed(int(ended.value.code or 0), captured.out, captured.err)
-
-    return command
+    return typed(monkeypatch, capsys)
 
 
 def store(root: str, frame: pd.DataFrame, method: str, **chosen: object) -> None:

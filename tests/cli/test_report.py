@@ -8,25 +8,14 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 from pages import Page, read
+from typed import Command, typed
 
 from rapbench import cli
 
-
-class Printed(NamedTuple):
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Printed]
 NETWORK = ["--model", "doubles:tiny", "--weights", "random", "--dataset", "doubles:Squares", "--device", "cpu"]
 METRICS = ["--metric", "outside_inside,segmentation,perturbation(steps=3, images=4)"]
 METHODS = "rap,gradient,random"
@@ -37,14 +26,7 @@ def rapbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     monkeypatch.delenv("RAPBENCH_DATA", raising=False)
     monkeypatch.chdir(tmp_path)
 
-    def command(*arguments: str) -> Printed:
-        monkeypatch.setattr(sys, "argv", ["rapbench", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        captured = capsys.readouterr()
-        return Printed(int(ended.value.code or 0), captured.out, captured.err)
-
-    return command
+    return typed(monkeypatch, capsys)
 
 
 @pytest.fixture(scope="module")

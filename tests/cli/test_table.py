@@ -5,26 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
+from typed import Command, typed
 
-from rapbench import cli
 from rapbench.report.result import FIELDS
 
-
-class Printed(NamedTuple):
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Printed]
 MODEL = ["--model", "doubles:tiny", "--weights", "random"]
 DATASET = ["--dataset", "doubles:Squares"]
 TABLE = ["table", "rap2020/table1", "--model", "doubles:tiny", *DATASET]
@@ -35,14 +22,7 @@ def rapbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     monkeypatch.delenv("RAPBENCH_DATA", raising=False)
     monkeypatch.chdir(tmp_path)
 
-    def command(*arguments: str) -> Printed:
-        monkeypatch.setattr(sys, "argv", ["rapbench", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        captured = capsys.readouterr()
-        return Printed(int(ended.value.code or 0), captured.out, captured.err)
-
-    return command
+    return typed(monkeypatch, capsys)
 
 
 @pytest.fixture

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
 
 import doubles
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from typed import Command, Printed, typed
 
 from rapbench import cli
 from rapbench.cli.verified import Portion
@@ -21,16 +20,6 @@ from rapbench.core.errors import BadConfig
 from rapbench.core.seeds import image_seed
 from rapbench.run.recomputed import Again
 
-
-class Printed(NamedTuple):
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Printed]
 NETWORK = ["--model", "doubles:tiny", "--weights", "random", "--dataset", "doubles:Squares", "--device", "cpu"]
 METRICS = ["--metric", "outside_inside,perturbation(steps=3, images=4)", "--limit", "6"]
 REPORT = ("report", "--out", "runs", "--no-gallery")
@@ -56,14 +45,7 @@ def rapbench(
     monkeypatch.chdir(tmp_path)
     shutil.copytree(rows / "runs", "runs")
 
-    def command(*arguments: str) -> Printed:
-        monkeypatch.setattr(sys, "argv", ["rapbench", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        captured = capsys.readouterr()
-        return Printed(int(ended.value.code or 0), captured.out, captured.err)
-
-    return command
+    return typed(monkeypatch, capsys)
 
 
 def told(done: Printed) -> list[str]:
